@@ -1,0 +1,1 @@
+"""YAML presets: coils, devices, phantoms, imagers, scenarios, rigs, randomisation."""

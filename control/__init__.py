@@ -1,0 +1,1 @@
+"""Path planning, controllers, and allocation of fields and forces to actuators."""

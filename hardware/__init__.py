@@ -1,0 +1,1 @@
+"""Rigs: the twin, and adapters for real coils, magnets and fluoroscopes."""

@@ -1,0 +1,155 @@
+"""YAML to validated models, with errors that name file, key and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mmdtwin.errors import ConfigError
+
+KINDS = ("coils", "devices", "phantoms", "imagers", "scenarios", "rigs", "randomisation")
+
+
+class Config(BaseModel):
+    """Base of all configuration models: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def names(kind: str) -> list[str]:
+    """Return the names of the shipped presets of a kind."""
+    folder = resources.files("mmdtwin.configs") / kind
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def read(kind: str, name: str | Path) -> tuple[dict[str, Any], str]:
+    """Return the mapping in a preset (by name) or a file (by path), and where it was found.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such preset or file, or it is not a YAML mapping.
+    """
+    text_name = str(name)
+    is_path = text_name.endswith((".yaml", ".yml")) or "/" in text_name
+    if is_path:
+        path = Path(text_name)
+        if not path.is_file():
+            raise ConfigError(f"{text_name}: no such file; give a YAML file or one of {_known(kind)}")
+        text = path.read_text()
+    else:
+        found = resources.files("mmdtwin.configs") / kind / f"{text_name}.yaml"
+        if not found.is_file():
+            raise ConfigError(f"{kind}: unknown name '{text_name}'; known: {_known(kind)}")
+        text = found.read_text()
+        text_name = f"configs/{kind}/{text_name}.yaml"
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{text_name}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{text_name}: expected a mapping of keys to values")
+    return data, text_name
+
+
+def parse(model: type[ConfigT], data: Mapping[str, Any], where: str) -> ConfigT:
+    """Validate a mapping.
+
+    Raises
+    ------
+    ConfigError
+        On the first fault: one line with file, key, fault and the allowed keys or range.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first_fault(error, model)}") from error
+
+
+def load(model: type[ConfigT], kind: str, name: str | Path) -> ConfigT:
+    """Read and validate a preset or file."""
+    data, where = read(kind, name)
+    return parse(model, data, where)
+
+
+def override(data: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """Return a copy of `data` with `a.b=value` assignments applied (values are YAML).
+
+    Raises
+    ------
+    ConfigError
+        If an assignment has no `=` or goes through something that is not a mapping.
+    """
+    result = _copy(data)
+    for assignment in assignments:
+        key, sep, text = assignment.partition("=")
+        if not sep or not key.strip():
+            raise ConfigError(f"--set {assignment}: expected key=value, e.g. task.timeout=60")
+        target: Any = result
+        *parents, leaf = key.strip().split(".")
+        for parent in parents:
+            target = target.setdefault(parent, {}) if isinstance(target, dict) else None
+        if not isinstance(target, dict):
+            raise ConfigError(f"--set {assignment}: '{key}' goes through a key that holds a value")
+        try:
+            target[leaf] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment}: '{text}' is not a YAML value") from error
+    return result
+
+
+def _copy(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {k: _copy(v) for k, v in data.items()}
+    if isinstance(data, list):
+        return [_copy(v) for v in data]
+    return data
+
+
+def _known(kind: str) -> str:
+    return ", ".join(names(kind)) or "(none)"
+
+
+def _first_fault(error: ValidationError, model: type[BaseModel]) -> str:
+    fault = error.errors()[0]
+    loc = fault["loc"]
+    key = ".".join(str(part) for part in loc) or "(top level)"
+    if fault["type"] == "extra_forbidden":
+        allowed = _fields_at(model, loc[:-1])
+        return f"{key}: unknown key; allowed: {', '.join(allowed)}" if allowed else f"{key}: unknown key"
+    message = fault["msg"].removeprefix("Value error, ")
+    given = fault.get("input")
+    shown = f" (got {given!r})" if not isinstance(given, (dict, list)) else ""
+    return f"{key}: {message}{shown}"
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    current: Any = model
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        current = _model_in(getattr(current, "model_fields", {}).get(part), part)
+        if current is None:
+            return []
+    return sorted(current.model_fields)
+
+
+def _model_in(field: Any, tag: str) -> type[BaseModel] | None:
+    del tag
+    if field is None:
+        return None
+    stack = [field.annotation]
+    while stack:
+        candidate = stack.pop()
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+        stack.extend(getattr(candidate, "__args__", ()))
+    return None

@@ -1,0 +1,70 @@
+"""Outputs that are whole or absent: written beside their place, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from mmdtwin.errors import UserError
+
+
+def cache_dir(room: str) -> Path:
+    """Return (and make) the user's cache folder of a room; MMDTWIN_CACHE overrides the root."""
+    root = os.environ.get("MMDTWIN_CACHE")
+    base = Path(root) if root else Path(platformdirs.user_cache_dir("mmdtwin"))
+    path = base / room
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def digest(value: Any) -> str:
+    """Return a short stable hash of a JSON-able value."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` (same suffix); rename it into place on success."""
+    handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def writable_dir(path: Path) -> Path:
+    """Make the folder and check that it can be written.
+
+    Raises
+    ------
+    UserError
+        If it cannot be made or written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--out {path}: cannot write there ({error.strerror}); name a folder you can write"
+        ) from error
+    return path

@@ -1,0 +1,1 @@
+"""Finding and following the device in fluoroscopy frames."""

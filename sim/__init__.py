@@ -1,0 +1,1 @@
+"""Magnetic fields, soft bodies, vessels and flow: the physical world of the twin."""

@@ -1,0 +1,1 @@
+"""X-ray physics, backgrounds and composition: what the fluoroscope of the twin sees."""
