@@ -57,8 +57,6 @@ class PhantomConfig(Config):
     vessel: Annotated[ProceduralConfig | CtConfig, Field(discriminator="kind")]
     flow: FlowConfig
     friction: Annotated[float, Field(ge=0.0, le=2.0)] = 0.2  # Coulomb, device on wet wall, assumed
-    wall_material: str = "silicone"
-    wall_thickness: PositiveFloat = 1.0e-3  # m
 
     @model_validator(mode="after")
     def _check(self) -> PhantomConfig:
