@@ -27,7 +27,9 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 def names(kind: str) -> list[str]:
     """Return the names of the shipped presets of a kind."""
     folder = resources.files("mmdtwin.configs") / kind
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+    return sorted(
+        p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")
+    )
 
 
 def read(kind: str, name: str | Path) -> tuple[dict[str, Any], str]:
@@ -43,7 +45,9 @@ def read(kind: str, name: str | Path) -> tuple[dict[str, Any], str]:
     if is_path:
         path = Path(text_name)
         if not path.is_file():
-            raise ConfigError(f"{text_name}: no such file; give a YAML file or one of {_known(kind)}")
+            raise ConfigError(
+                f"{text_name}: no such file; give a YAML file or one of {_known(kind)}"
+            )
         text = path.read_text()
     else:
         found = resources.files("mmdtwin.configs") / kind / f"{text_name}.yaml"
@@ -124,7 +128,11 @@ def _first_fault(error: ValidationError, model: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in loc) or "(top level)"
     if fault["type"] == "extra_forbidden":
         allowed = _fields_at(model, loc[:-1])
-        return f"{key}: unknown key; allowed: {', '.join(allowed)}" if allowed else f"{key}: unknown key"
+        return (
+            f"{key}: unknown key; allowed: {', '.join(allowed)}"
+            if allowed
+            else f"{key}: unknown key"
+        )
     message = fault["msg"].removeprefix("Value error, ")
     given = fault.get("input")
     shown = f" (got {given!r})" if not isinstance(given, (dict, list)) else ""

@@ -25,7 +25,6 @@ class SheetConfig(Config):
     links: Annotated[int, Field(ge=4, le=40)] = 10
     added_inertia: Annotated[float, Field(ge=0.0)]  # kg m2 per m: rotary inertia for stable contact
     material: str = "ndfeb-silicone"  # for X-ray
-    filler_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.125  # volume of NdFeB
 
     @property
     def half_width(self) -> float:

@@ -38,7 +38,11 @@ class CtConfig(Config):
     scale: Annotated[float, Field(ge=0.2, le=1.0)] = 0.4
     voxel: PositiveFloat = 0.7e-3  # m, before scaling
     smoothing: Annotated[float, Field(ge=0.0)] = 0.7e-3  # m, Gaussian sigma before scaling
-    centre: Vector = (0.0, 0.0, 0.0)  # m, after scaling: shift of the vessel so that the task is at the origin
+    centre: Vector = (
+        0.0,
+        0.0,
+        0.0,
+    )  # m, after scaling: shift of the vessel so that the task is at the origin
     rotation: Vector = (0.0, 0.0, 0.0)  # rad, rotation vector applied before the shift
 
 

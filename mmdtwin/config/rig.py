@@ -26,6 +26,8 @@ class TwinRigConfig(Config):
     coil_time_constant: NonNegativeFloat = 0.02  # s, closed current loop
     physics_step: Annotated[float, Field(gt=0, le=2e-3)] = 1e-3  # s
     max_frame_age: PositiveFloat = 0.5  # s; older frames are stale
+    coil_heat_capacity: PositiveFloat  # J/K of each coil
+    coil_cooling: PositiveFloat  # W/K of each coil to the room
     registration_error: RegistrationErrorConfig = RegistrationErrorConfig()
 
 

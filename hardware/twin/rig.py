@@ -1,0 +1,258 @@
+"""TwinRig: simulated coils, vessel, device and fluoroscope behind the Rig contract."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mmdtwin.actuation import Actuation, CoilCurrents, Waveform
+from mmdtwin.clock import SimClock
+from mmdtwin.config import ScenarioConfig
+from mmdtwin.errors import RigError
+from mmdtwin.frame import Frame, Stale
+from mmdtwin.geometry import Array, random_offset
+from mmdtwin.hardware.twin.drive import CoilDrive
+from mmdtwin.rig import DeviceFacts, Registration, Rig, RigDescription, RigState, Start
+from mmdtwin.safety import Limits
+from mmdtwin.seeding import stream
+from mmdtwin.sim.world import World, WorldState
+from mmdtwin.synth.xray import Imager
+from mmdtwin.units import GRAVITY
+
+EPSILON = 1e-9  # s; event times closer than this are one
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What no laboratory knows: for rewards and reports only.
+
+    `world` is the device's state in the world frame; `position` (3,) and `direction` (3,) are in
+    the vessel's frame, m; `field` (3,) T at the device and the true placements in the world.
+    """
+
+    world: WorldState
+    position: Array
+    direction: Array
+    field: Array
+    T_world_vessel: Array
+    T_world_coils: Array
+    T_world_imager: Array
+
+
+class TwinRig(Rig):
+    """The twin in lockstep: physics waits for the controller, but latency is real.
+
+    A frame is delivered `imager.latency` after its exposure, with several in flight; a command
+    acts `actuation_delay` after it is applied; and the time a controller takes to compute
+    (configured or measured) passes between the delivery of a frame and the command.
+
+    Parameters
+    ----------
+    scenario : ScenarioConfig
+        What to simulate.
+    """
+
+    clock: SimClock
+
+    def __init__(self, scenario: ScenarioConfig) -> None:
+        super().__init__(SimClock())
+        self.scenario = scenario
+        self._world: World | None = None
+        self._seed = 0
+        self._prepared = False
+        self._T_world_imager = np.eye(4)
+
+    @property
+    def world(self) -> World:
+        """The simulated world; for pictures and tests, never for a controller."""
+        if self._world is None:
+            raise RigError("the twin is not connected")
+        return self._world
+
+    def describe(self) -> RigDescription:
+        world, scenario = self.world, self.scenario
+        device, fluid, coils = scenario.device, scenario.phantom.flow, scenario.coils
+        n = len(coils.coils)
+        volume = device.length * device.width * device.thickness
+        return RigDescription(
+            name="twin",
+            mode="twin lockstep",
+            actuations=(CoilCurrents, Waveform),
+            field=world.coils,
+            limits=Limits(
+                max_current=np.full(n, coils.max_current),
+                max_power=coils.max_power,
+                max_slew=np.full(n, coils.max_slew),
+                resistance=np.array([c.resistance for c in coils.coils]),
+                max_temperature=coils.max_temperature,
+            ),
+            frame_rate=scenario.imager.frame_rate,
+            image_delay=scenario.imager.latency,
+            actuation_delay=scenario.rig.actuation_delay + scenario.rig.coil_time_constant,
+            T_world_coils=self._registration("coils"),
+            T_world_imager=self._registration("imager"),
+            T_world_vessel=self._registration("vessel"),
+            vessel=world.vessel.map,
+            device=DeviceFacts(
+                length=device.length,
+                width=device.width,
+                thickness=device.thickness,
+                moment=device.magnetisation * volume if device.profile == "uniform" else 0.0,
+                weight=(device.density - fluid.density) * volume * GRAVITY,
+            ),
+        )
+
+    def _registration(self, what: str) -> Registration:
+        error = self.scenario.rig.registration_error
+        variance = np.repeat([error.translation**2 / 3, error.rotation**2 / 3], 3)
+        return Registration(
+            T=np.eye(4),
+            id=f"twin-{what}-{self._seed}",
+            date="1970-01-01",  # a twin has no calendar; a fixed date keeps outputs reproducible
+            covariance=np.diag(variance),
+        )
+
+    def truth(self) -> Truth:
+        """Return the true state. Nothing that must also run in a laboratory may call this."""
+        world = self.world
+        return Truth(
+            world=world.state(),
+            position=world.device.centre(),
+            direction=world.device.axes()[self.scenario.device.links // 2, :, 0],
+            field=world.field_at_device(),
+            T_world_vessel=world.T_world_vessel,
+            T_world_coils=world.T_world_coils,
+            T_world_imager=self._T_world_imager,
+        )
+
+    def _connect(self) -> None:
+        self._world = World(self.scenario)
+
+    def _prepare(self, start: Start, seed: int) -> None:
+        world, scenario = self.world, self.scenario
+        self._seed = seed
+        self.clock = SimClock()  # time starts at 0, so that a seed gives the same run every time
+        placement = stream(seed, "registration")
+        error = scenario.rig.registration_error
+        world.T_world_vessel, world.T_world_coils, self._T_world_imager = (
+            random_offset(placement, error.translation, error.rotation) for _ in range(3)
+        )
+        self._imager = Imager(
+            scenario.imager,
+            stream(seed, "background"),
+            stream(seed, "imaging"),
+            T_world_imager=self._T_world_imager,
+        )
+        self._drive = CoilDrive(scenario.rig, scenario.coils)
+        world.reset(start.position, start.direction)
+        self._exposed = 0
+        self._dose = 0.0
+        self._in_flight: deque[Frame] = deque()
+        self._latest: Frame | None = None
+        self._charged = True
+        self._delivered_wall = 0.0
+        self._prepared = True
+
+    def next_frame(self, timeout: float, source: str | None = None) -> Frame | Stale:
+        self._require_prepared()
+        if source not in (None, "main"):
+            raise RigError(f"next_frame: no source '{source}'; this rig has main")
+        deadline = self.clock.now() + timeout
+        while not self._in_flight and self._next_exposure() <= deadline + EPSILON:
+            self._advance(self._next_exposure())
+        if not self._in_flight or self._in_flight[0].t_received > deadline + EPSILON:
+            self._advance(deadline)
+            return Stale("no frame within the timeout", self._age())
+        frame = self._in_flight[0]
+        self._advance(frame.t_received)
+        self._charged = False
+        self._delivered_wall = time.perf_counter()
+        return frame
+
+    def read_latest(self, max_age: float) -> Frame | Stale:
+        self._require_prepared()
+        if self._latest is None:
+            return Stale("no frame yet", float("inf"))
+        if self._age() > max_age:
+            return Stale(f"the newest frame is older than {max_age} s", self._age())
+        return self._latest
+
+    def telemetry(self) -> RigState:
+        self._require_prepared()
+        now = self.clock.now()
+        return RigState(
+            state=self._state,
+            time=now,
+            currents=self._drive.currents.copy(),
+            temperatures=self._drive.temperatures.copy(),
+            dose=self._dose,
+            times={"currents": now, "temperatures": now, "dose": now},
+        )
+
+    def _send(self, command: Actuation) -> None:
+        self._drive.send(command, self.clock.now())
+
+    def _safe(self, reason: str) -> None:
+        del reason
+        if self._prepared:
+            self._drive.zero()
+
+    def _disconnect(self) -> None:
+        self.world.close()
+        self._world = None
+        self._prepared = False
+
+    def _temperatures(self) -> Array:
+        self._require_prepared()
+        return self._drive.temperatures
+
+    def _before_apply(self) -> None:
+        """Let the controller's compute time pass, once for each delivered frame."""
+        if self._charged:
+            return
+        self._charged = True
+        compute = self.scenario.rig.compute_time
+        if compute == "measured":
+            compute = time.perf_counter() - self._delivered_wall
+        self._advance(self.clock.now() + float(compute))
+
+    def _require_prepared(self) -> None:
+        if not self._prepared:
+            raise RigError("prepare the rig first")
+
+    def _next_exposure(self) -> float:
+        return self._exposed / self.scenario.imager.frame_rate
+
+    def _age(self) -> float:
+        return self.clock.now() - self._latest.t_exposure if self._latest else float("inf")
+
+    def _advance(self, t: float) -> None:
+        """Run physics to time t, exposing frames on the way; deliver those that are due."""
+        world = self.world
+        while True:
+            if self._next_exposure() <= world.time + EPSILON:
+                self._expose()
+            if t - world.time <= EPSILON:
+                break
+            dt = min(
+                self.scenario.rig.physics_step,
+                t - world.time,
+                max(self._next_exposure() - world.time, EPSILON),
+            )
+            world.currents = self._drive.advance(world.time, dt)
+            world.step(dt)
+        self.clock.wait_until(t)
+        while self._in_flight and self._in_flight[0].t_received <= t + EPSILON:
+            self._latest = self._in_flight.popleft()
+
+    def _expose(self) -> None:
+        frame = self._imager.render(self.world, seq=self._exposed)
+        t = self._next_exposure()
+        self._in_flight.append(
+            replace(frame, t_exposure=t, t_received=t + self.scenario.imager.latency)
+        )
+        self._exposed += 1
+        self._dose += frame.dose

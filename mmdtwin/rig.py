@@ -1,0 +1,267 @@
+"""The seam between twin and laboratory: the only thing a controller or an environment holds."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import numpy as np
+
+from mmdtwin.actuation import Actuation
+from mmdtwin.clock import Clock
+from mmdtwin.errors import RigError
+from mmdtwin.field import FieldModel, PlacedField
+from mmdtwin.frame import Frame, Stale
+from mmdtwin.geometry import Array
+from mmdtwin.safety import GateState, Limits, gate
+from mmdtwin.vessel import VesselMap
+
+State = Literal["disconnected", "connected", "armed", "stopped"]
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """A rigid transform as estimated: (4, 4), with its id, date and (6, 6) covariance.
+
+    The covariance is of (translation in m, rotation vector in rad).
+    """
+
+    T: Array
+    id: str
+    date: str
+    covariance: Array
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What a laboratory knows of its device from the bench. SI."""
+
+    length: float
+    width: float
+    thickness: float
+    moment: float  # net magnetic moment when straight, A m2
+    weight: float  # weight minus buoyancy, N
+
+
+@dataclass(frozen=True, eq=False)
+class RigDescription:
+    """What a rig can do, and where it believes things are.
+
+    `field` is the field model as calibrated, in the coils' frame; `placed_field` has it in the
+    world. Delays are nominal: image from exposure to delivery, actuation from `apply` to effect.
+    """
+
+    name: str
+    mode: str  # what drives it, e.g. "twin lockstep"
+    actuations: tuple[type[Actuation], ...]
+    field: FieldModel
+    limits: Limits
+    frame_rate: float  # Hz
+    image_delay: float  # s
+    actuation_delay: float  # s
+    T_world_coils: Registration
+    T_world_imager: Registration
+    T_world_vessel: Registration
+    vessel: VesselMap
+    device: DeviceFacts
+
+    @property
+    def placed_field(self) -> PlacedField:
+        """The calibrated field model in the world frame."""
+        return PlacedField(self.field, self.T_world_coils.T)
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where a run begins, in the vessel's frame: position (3,) m and direction (3,)."""
+
+    position: Array
+    direction: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Applied:
+    """The accepted set-point (None when refused), and why it differs from the command."""
+
+    command: Actuation | None
+    reasons: tuple[str, ...]
+    time: float
+
+
+@dataclass(frozen=True, eq=False)
+class RigState:
+    """Telemetry: each reading with the time it was taken, s on the rig's clock."""
+
+    state: State
+    time: float
+    currents: Array  # measured, A
+    temperatures: Array  # K
+    dose: float  # Gy since `prepare`
+    faults: tuple[str, ...] = ()
+    ecg_phase: float | None = None  # fraction of a beat; None without a monitor
+    respiratory_phase: float | None = None
+    times: dict[str, float] = field(default_factory=dict)
+
+
+MethodT = TypeVar("MethodT", bound=Callable[..., Any])
+
+
+def _only_through_gate(send: MethodT) -> MethodT:
+    @functools.wraps(send)
+    def guarded(self: Rig, command: Actuation) -> None:
+        if not self._gate_open:
+            raise RigError("_send is reached through apply only, so that every command is gated")
+        send(self, command)
+
+    return guarded  # type: ignore[return-value]
+
+
+class Rig(ABC):
+    """A twin, an emulated laboratory or a real one. Use it as a context manager.
+
+    Drivers implement the methods that start with an underscore, and the readings. `apply` cannot
+    be overridden: it gates the command, then hands it to `_send`.
+    """
+
+    clock: Clock
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "apply" in cls.__dict__:
+            raise TypeError(f"{cls.__name__}.apply: apply is final, implement _send")
+        if "_send" in cls.__dict__:
+            cls._send = _only_through_gate(cls.__dict__["_send"])  # type: ignore[method-assign]
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._gate_open = False
+        self._state: State = "disconnected"
+        self._gate = GateState(np.zeros(0), 0.0)
+        self._seq = 0
+
+    @property
+    def state(self) -> State:
+        """Where the rig is in its life: disconnected, connected, armed or stopped."""
+        return self._state
+
+    def next_seq(self) -> int:
+        """Return a sequence number newer than any given before."""
+        self._seq += 1
+        return self._seq
+
+    def connect(self) -> None:
+        """Reach the devices. The rig is then connected, not armed."""
+        if self._state != "disconnected":
+            raise RigError(f"connect: the rig is already {self._state}")
+        self._connect()
+        self._state = "connected"
+
+    def prepare(self, start: Start, seed: int) -> None:
+        """Bring the device to the start of a run; the rig is then connected, not armed."""
+        if self._state == "disconnected":
+            raise RigError("prepare: connect the rig first")
+        if self._state == "armed":
+            self.stop("prepare")
+        self._prepare(start, seed)
+        self._state = "connected"
+
+    def arm(self) -> None:
+        """Allow commands to reach the actuators."""
+        if self._state != "connected":
+            raise RigError(f"arm: the rig is {self._state}; connect and prepare it first")
+        n = len(self.describe().limits.max_current)
+        self._gate = GateState(np.zeros(n), self.clock.now(), self._gate.seq, armed=True)
+        self._state = "armed"
+
+    def apply(self, actuation: Actuation) -> Applied:
+        """Gate a command and send what is accepted. Cannot be overridden."""
+        description = self.describe()
+        if not isinstance(actuation, description.actuations):
+            allowed = ", ".join(kind.__name__ for kind in description.actuations)
+            raise RigError(f"{type(actuation).__name__}: this rig takes {allowed}")
+        self._before_apply()
+        now = self.clock.now()
+        if self._state != "armed":
+            return Applied(None, (f"the rig is {self._state}",), now)
+        hottest = float(np.max(self._temperatures()))
+        state = replace(self._gate, temperature=hottest)
+        command, self._gate, reasons = gate(actuation, state, description.limits, now)
+        if command is not None:
+            self._gate_open = True
+            try:
+                self._send(command)
+            finally:
+                self._gate_open = False
+        return Applied(command, reasons, now)
+
+    def stop(self, reason: str) -> None:
+        """Bring the actuators to their safe state and disarm. Always allowed."""
+        if self._state == "disconnected":
+            return
+        self._gate = replace(self._gate, armed=False, values=np.zeros_like(self._gate.values))
+        self._state = "stopped"
+        self._safe(reason)
+
+    def disconnect(self) -> None:
+        """Stop if needed and let go of the devices."""
+        if self._state == "armed":
+            self.stop("disconnect")
+        if self._state != "disconnected":
+            self._disconnect()
+            self._state = "disconnected"
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.disconnect()
+
+    @abstractmethod
+    def describe(self) -> RigDescription:
+        """What the rig is and believes; read it again after `prepare`."""
+
+    @abstractmethod
+    def next_frame(self, timeout: float, source: str | None = None) -> Frame | Stale:
+        """Wait for the next frame delivered after now, at most `timeout` s on the rig's clock."""
+
+    @abstractmethod
+    def read_latest(self, max_age: float) -> Frame | Stale:
+        """Return the newest delivered frame without waiting; Stale if exposed > max_age s ago."""
+
+    @abstractmethod
+    def telemetry(self) -> RigState:
+        """Return the present readings."""
+
+    @abstractmethod
+    def _connect(self) -> None: ...
+
+    @abstractmethod
+    def _prepare(self, start: Start, seed: int) -> None: ...
+
+    @abstractmethod
+    def _send(self, command: Actuation) -> None:
+        """Hand a gated command to the actuators."""
+
+    @abstractmethod
+    def _safe(self, reason: str) -> None:
+        """Bring the actuators to their safe state."""
+
+    @abstractmethod
+    def _disconnect(self) -> None: ...
+
+    @abstractmethod
+    def _temperatures(self) -> Array:
+        """Coil temperatures (n,) K."""
+
+    def _before_apply(self) -> None:  # noqa: B027  (most rigs have nothing to do)
+        """Hook: the twin charges the time that the controller took to compute."""

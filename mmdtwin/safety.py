@@ -1,0 +1,150 @@
+"""The safety gate: a pure function between every controller and every actuator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mmdtwin.actuation import Actuation, CoilCurrents, Waveform
+from mmdtwin.errors import UserError
+from mmdtwin.geometry import Array
+
+MAX_VALID_FOR = 1.0  # s; a command may not stay in force longer without being renewed
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """What the actuators may do. Every limit is a positive finite number.
+
+    Parameters
+    ----------
+    max_current : (n,) array
+        A per coil.
+    max_power : float
+        Ohmic loss of all coils together, W.
+    max_slew : (n,) array
+        A/s per coil.
+    resistance : (n,) array
+        ohm per coil, for the power.
+    max_temperature : float
+        K, of any coil; above it the gate sends zero.
+
+    Raises
+    ------
+    UserError
+        If a limit is missing, zero, negative or not finite.
+    """
+
+    max_current: Array
+    max_power: float
+    max_slew: Array
+    resistance: Array
+    max_temperature: float
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            v = np.asarray(value, float)
+            if value is None or not (np.isfinite(v).all() and (v > 0).all()):
+                raise UserError(f"limits.{name}: must be a positive finite number (got {value})")
+
+
+@dataclass(frozen=True, eq=False)
+class GateState:
+    """What the gate remembers between commands."""
+
+    values: Array  # set-point in force, (n,) A
+    time: float  # when it was accepted, s
+    seq: int = -1  # of the newest accepted command
+    armed: bool = False
+    temperature: float = 0.0  # K, hottest coil as last measured
+
+
+def scale_to_limits(currents: Array, limits: Limits) -> float:
+    """Return the factor (<= 1) that brings the whole vector within current and power limits.
+
+    The direction of the vector, and so the shape of the field, is kept: scaling by
+    max(current ratio, sqrt(power ratio)), never coil by coil.
+    """
+    ratio = float(np.max(np.abs(currents) / limits.max_current))
+    power = float(np.sum(limits.resistance * currents**2))
+    worst = max(ratio, np.sqrt(power / limits.max_power))
+    return 1.0 / worst if worst > 1.0 else 1.0
+
+
+def gate(
+    command: Actuation, state: GateState, limits: Limits, now: float
+) -> tuple[Actuation | None, GateState, tuple[str, ...]]:
+    """Decide what of a command reaches the actuators.
+
+    Returns
+    -------
+    command : Actuation or None
+        The command to send; None when nothing may be sent and the last one stays in force until
+        it expires.
+    state : GateState
+        To pass in with the next command.
+    reasons : tuple of str
+        Why the command differs from the one asked for; empty when it does not.
+    """
+    if not isinstance(command, CoilCurrents | Waveform):
+        return None, state, (f"{type(command).__name__} is not gated for coils",)
+    if not state.armed:
+        return None, state, ("not armed",)
+    if command.seq <= state.seq:
+        return None, state, (f"seq {command.seq} is not newer than {state.seq}",)
+    fault = _fault(command, state, limits)
+    if fault:
+        safe = CoilCurrents(np.zeros_like(state.values), seq=command.seq)
+        return safe, replace(state, values=safe.values, time=now, seq=command.seq), (fault,)
+    reasons: list[str] = []
+    valid_for = command.valid_for
+    if valid_for > MAX_VALID_FOR:
+        valid_for = MAX_VALID_FOR
+        reasons.append(f"valid_for cut to {MAX_VALID_FOR} s")
+    if isinstance(command, CoilCurrents):
+        values = _limit(command.values, state.values, now - state.time, limits, reasons)
+        accepted: Actuation = CoilCurrents(values, seq=command.seq, valid_for=valid_for)
+    else:
+        rows, last, before = [], state.values, state.time - now
+        for t, row in zip(command.t, command.values, strict=True):
+            rows.append(_limit(row, last, float(t) - before, limits, reasons))
+            last, before = rows[-1], float(t)
+        values = rows[-1]
+        accepted = Waveform(command.t, np.array(rows), seq=command.seq, valid_for=valid_for)
+    state = replace(state, values=values, time=now, seq=command.seq)
+    return accepted, state, tuple(dict.fromkeys(reasons))
+
+
+def _fault(command: CoilCurrents | Waveform, state: GateState, limits: Limits) -> str:
+    values = np.atleast_2d(command.values)
+    n = len(limits.max_current)
+    if values.ndim != 2 or values.shape[1] != n or not len(values):
+        return f"expected {n} currents, got shape {command.values.shape}: zero sent"
+    if not np.isfinite(values).all():
+        return "a current is not a finite number: zero sent"
+    if not (np.isfinite(command.valid_for) and command.valid_for > 0):
+        return "valid_for is not a positive number: zero sent"
+    if isinstance(command, Waveform):
+        t = np.asarray(command.t, float)
+        if t.shape != (len(values),) or not (np.isfinite(t).all() and t[0] >= 0):
+            return "a waveform needs one finite time >= 0 per row: zero sent"
+        if (np.diff(t) <= 0).any():
+            return "the times of a waveform must increase: zero sent"
+    if state.temperature > limits.max_temperature:
+        return f"a coil is at {state.temperature:.0f} K: zero sent"
+    return ""
+
+
+def _limit(values: Array, last: Array, elapsed: float, limits: Limits, reasons: list[str]) -> Array:
+    scale = scale_to_limits(values, limits)
+    if scale < 1.0:
+        reasons.append(f"scaled by {scale:.3f} to the current and power limits")
+    values = values * scale
+    step = values - last
+    allowed = limits.max_slew * max(elapsed, 0.0)
+    excess = float(np.max(np.abs(step) / np.maximum(allowed, 1e-12)))
+    if excess > 1.0:
+        reasons.append("slowed to the slew limit")
+        values = last + step / excess
+    return values

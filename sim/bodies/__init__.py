@@ -1,0 +1,1 @@
+"""Bodies of devices, as PyBullet articulated bodies under magnetic and fluid loads."""

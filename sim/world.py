@@ -1,0 +1,251 @@
+"""The physical world of the twin: a device in a vessel, in the field of coils, in flowing fluid.
+
+PyBullet runs in the vessel's frame, in mm, g and s. Between `reset` and the end of an episode
+nothing moves the device but forces and torques.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmdtwin import units
+from mmdtwin.config import ScenarioConfig
+from mmdtwin.errors import PhysicsError, UserError
+from mmdtwin.geometry import Array, aligning_rotation, apply, invert, rotate
+from mmdtwin.sim.bodies.sheet import MAX_REYNOLDS, Loads, SoftSheet
+from mmdtwin.sim.flow import Flow
+from mmdtwin.sim.magnetics import CoilSystem
+from mmdtwin.sim.phantoms import Vessel, build_vessel
+from mmdtwin.sim.shapes import Boxes
+
+if TYPE_CHECKING:
+    from pybullet_utils.bullet_client import BulletClient
+
+CHECK_PERIOD = 5e-3  # s between checks that the physics is within its validated range
+MAX_PENETRATION = 0.1e-3  # m of a collision sphere's centre beyond the wall: the wall is lost
+GRAVITY_WORLD = np.array([0.0, 0.0, -units.GRAVITY])
+
+
+@dataclass(frozen=True, eq=False)
+class WorldState:
+    """State of the device in the world frame, SI."""
+
+    time: float
+    position: Array  # (3,) centre of mass
+    velocity: Array  # (3,)
+    direction: Array  # (3,) unit vector along the magnetic moment
+    nodes: Array  # (n, 3) link centres
+    wall_contacts: int
+    clearance: float  # m from the nearest collision sphere to the wall; negative inside it
+
+
+class World:
+    """A device in a vessel under coils and flow.
+
+    Parameters
+    ----------
+    scenario : ScenarioConfig
+        What is in the world.
+    coils : CoilSystem, vessel : Vessel
+        Built from the scenario when not given; several worlds may share them.
+
+    Attributes
+    ----------
+    T_world_vessel, T_world_coils : (4, 4) array
+        True placements; set them before `reset`.
+    currents : (n_coils,) array
+        Currents that flow in the coils, A; set them between steps.
+    time : float
+        Seconds since `reset`.
+    """
+
+    def __init__(
+        self,
+        scenario: ScenarioConfig,
+        coils: CoilSystem | None = None,
+        vessel: Vessel | None = None,
+    ) -> None:
+        self.scenario = scenario
+        self.coils = coils or CoilSystem(scenario.coils)
+        self.vessel = vessel or build_vessel(scenario.phantom)
+        self._check_fit()
+        self.flow = Flow(self.vessel.map, scenario.phantom.flow)
+        self.T_world_vessel = np.eye(4)
+        self.T_world_coils = np.eye(4)
+        self.currents = np.zeros(self.coils.n_coils)
+        self.time = 0.0
+        self._client: BulletClient | None = None
+        self._device: SoftSheet | None = None
+
+    @classmethod
+    def from_config(cls, scenario: ScenarioConfig) -> World:
+        """Build a world and place the device at the middle of the scenario's first start branch."""
+        world = cls(scenario)
+        branch = world.vessel.map.branches[scenario.task.starts[0]]
+        middle = len(branch.points) // 2
+        world.reset(branch.points[middle], branch.tangents[middle])
+        return world
+
+    @property
+    def device(self) -> SoftSheet:
+        """The device's body, in the vessel's frame."""
+        if self._device is None:
+            raise UserError("world: call reset before using the device")
+        return self._device
+
+    def reset(self, position: Array, direction: Array) -> None:
+        """Start anew with the straight device at rest.
+
+        Parameters
+        ----------
+        position, direction : (3,) array
+            Its centre in m and the direction of its length, in the vessel's frame.
+
+        Raises
+        ------
+        UserError
+            If the device would not be inside the lumen.
+        """
+        gravity = rotate(invert(self.T_world_vessel), GRAVITY_WORLD)
+        if self._client is None:
+            self._client = self._connect()
+            self._add_wall(self._client)
+        elif self._device is not None:
+            self._client.removeBody(self._device.body)
+        phantom = self.scenario.phantom
+        self._device = SoftSheet(
+            self._client, self.scenario.device, phantom.flow, gravity, phantom.friction
+        )
+        up = -gravity / units.GRAVITY
+        self._device.place(position, aligning_rotation(direction, up))
+        if self.clearance() < 0:
+            where = np.round(np.asarray(position) * 1e3, 2)
+            raise UserError(f"start: the device does not fit in the lumen at {where} mm")
+        self.currents = np.zeros(self.coils.n_coils)
+        self.time = 0.0
+        self._next_check = CHECK_PERIOD
+        self._to_coils = invert(self.T_world_coils) @ self.T_world_vessel
+
+    def step(self, dt: float) -> None:
+        """Advance by dt s with the present currents, in substeps of at most dt.
+
+        Raises
+        ------
+        PhysicsError
+            If the state leaves the range in which the model is validated.
+        """
+        device, client = self.device, self._client
+        assert client is not None
+        coefficients = self.coils.combine(self.currents)
+        end = self.time + dt
+        while end - self.time > 1e-9:
+            h = device.push(end - self.time, self._loads(coefficients))
+            client.setTimeStep(h)
+            client.stepSimulation()
+            device.read()
+            self.time += h
+        self.time = end
+        if self.time >= self._next_check:
+            self._next_check = self.time + CHECK_PERIOD
+            self._check()
+
+    def state(self) -> WorldState:
+        """Return the state in the world frame."""
+        T = self.T_world_vessel
+        device = self.device
+        moment = device.moment
+        norm = float(np.linalg.norm(moment))
+        along = moment / norm if norm > 1e-12 else device.axes()[0, :, 0]
+        return WorldState(
+            time=self.time,
+            position=apply(T, device.centre()),
+            velocity=rotate(T, device.velocity()),
+            direction=rotate(T, along),
+            nodes=apply(T, device.nodes()),
+            wall_contacts=device.contacts(),
+            clearance=self.clearance(),
+        )
+
+    def boxes(self) -> Boxes:
+        """The device as an imager needs it, in the world frame."""
+        device, T = self.device, self.T_world_vessel
+        return Boxes(
+            centre=apply(T, device.nodes()),
+            rotation=T[:3, :3] @ device.axes(),
+            half_extents=device.half_extents(),
+            material=self.scenario.device.material,
+        )
+
+    def clearance(self) -> float:
+        """Smallest gap in m between the device's collision spheres and the wall."""
+        gap = self.vessel.sdf(self.device.surface()).min()
+        return float(gap) - self.scenario.device.thickness / 2
+
+    def field_at_device(self) -> Array:
+        """Field (3,) T at the device's centre, in the world frame."""
+        point = apply(self._to_coils, self.device.centre())[None]
+        field, _ = self.coils.field_and_gradient(point, self.currents)
+        return rotate(self.T_world_coils, field[0])
+
+    def close(self) -> None:
+        """Let go of the physics client."""
+        if self._client is not None:
+            self._client.disconnect()
+            self._client = self._device = None
+
+    def _loads(self, coefficients: Array) -> Loads:
+        nodes = self.device.nodes()
+        rotation = self._to_coils[:3, :3]
+        field, gradient = self.coils.evaluate(
+            coefficients, nodes @ rotation.T + self._to_coils[:3, 3]
+        )
+        return Loads(
+            field=field @ rotation,
+            gradient=rotation.T @ gradient @ rotation,
+            flow=self.flow.velocity(nodes),
+        )
+
+    def _check(self) -> None:
+        device = self.device
+        nodes = device.nodes()
+        if not np.isfinite(nodes).all():
+            raise PhysicsError("the device's position is not finite")
+        clearance = self.clearance()
+        if clearance < -MAX_PENETRATION:
+            raise PhysicsError(f"the device is {-clearance * 1e6:.0f} um inside the wall")
+        reynolds = device.reynolds(self.flow.velocity(nodes))
+        if reynolds > MAX_REYNOLDS:
+            raise PhysicsError(f"Re = {reynolds:.0f} is above {MAX_REYNOLDS:.0f}, the drag's range")
+
+    def _check_fit(self) -> None:
+        lumen, width = self.vessel.minimum_lumen, self.scenario.device.width
+        if lumen <= width:
+            raise UserError(
+                f"phantom: minimum lumen {lumen * 1e3:.2f} mm is narrower than the device "
+                f"({width * 1e3:.2f} mm wide); choose a wider phantom or a smaller device.width"
+            )
+
+    @staticmethod
+    def _connect() -> BulletClient:
+        import pybullet
+        from pybullet_utils.bullet_client import BulletClient
+
+        client = BulletClient(connection_mode=pybullet.DIRECT)
+        client.setGravity(0, 0, 0)  # weight and buoyancy are loads on the links
+        client.setPhysicsEngineParameter(numSubSteps=0, deterministicOverlappingPairs=1)
+        return client
+
+    def _add_wall(self, client: BulletClient) -> None:
+        shape = client.createCollisionShape(
+            client.GEOM_MESH,
+            vertices=(self.vessel.vertices * units.LENGTH).tolist(),
+            indices=self.vessel.faces.ravel().tolist(),
+            flags=client.GEOM_FORCE_CONCAVE_TRIMESH,
+        )
+        wall = client.createMultiBody(0, shape)
+        client.changeDynamics(
+            wall, -1, lateralFriction=self.scenario.phantom.friction, restitution=0.0
+        )
