@@ -1,1 +1,16 @@
 """Path planning, controllers, and allocation of fields and forces to actuators."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmdtwin.control.allocation import Allocation, Stiffness, allocate
+
+__all__ = ["Allocation", "Stiffness", "allocate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from mmdtwin.control import allocation
+
+        return getattr(allocation, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -82,9 +82,10 @@ class World:
 
     @classmethod
     def from_config(cls, scenario: ScenarioConfig) -> World:
-        """Build a world and place the device at the middle of the scenario's first start branch."""
+        """Build a world and place the device at the middle of the branch at the flow's inlet."""
         world = cls(scenario)
-        branch = world.vessel.map.branches[scenario.task.starts[0]]
+        vessel = world.vessel.map
+        branch = next(b for b in vessel.branches.values() if vessel.inlet in (b.start, b.end))
         middle = len(branch.points) // 2
         world.reset(branch.points[middle], branch.tangents[middle])
         return world

@@ -23,6 +23,7 @@ from mmdtwin.synth.xray import Imager
 from mmdtwin.units import GRAVITY
 
 EPSILON = 1e-9  # s; event times closer than this are one
+REMEMBERED_TRUTHS = 64  # frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +31,15 @@ class Truth:
     """What no laboratory knows: for rewards and reports only.
 
     `world` is the device's state in the world frame; `position` (3,) and `direction` (3,) are in
-    the vessel's frame, m; `field` (3,) T at the device and the true placements in the world.
+    the vessel's frame, m; `pixel` (2,) is where the centre truly projects, px, and `pixel_size`
+    what a pixel measures there, m; `field` (3,) T at the device; the true placements.
     """
 
     world: WorldState
     position: Array
     direction: Array
+    pixel: Array
+    pixel_size: float
     field: Array
     T_world_vessel: Array
     T_world_coils: Array
@@ -115,13 +119,23 @@ class TwinRig(Rig):
             covariance=np.diag(variance),
         )
 
-    def truth(self) -> Truth:
-        """Return the true state. Nothing that must also run in a laboratory may call this."""
+    def truth(self, seq: int | None = None) -> Truth:
+        """Return the true state now, or at the exposure of a recent frame by its `seq`.
+
+        Nothing that must also run in a laboratory may call this.
+        """
+        self._require_prepared()
+        if seq is not None:
+            return self._truths[seq]
         world = self.world
+        state, projection = world.state(), self._imager.projection
+        depth = float(projection.depth(state.position))
         return Truth(
-            world=world.state(),
+            world=state,
             position=world.device.centre(),
             direction=world.device.axes()[self.scenario.device.links // 2, :, 0],
+            pixel=projection.project(state.position),
+            pixel_size=projection.pitch * depth / projection.sid,
             field=world.field_at_device(),
             T_world_vessel=world.T_world_vessel,
             T_world_coils=world.T_world_coils,
@@ -147,8 +161,10 @@ class TwinRig(Rig):
             T_world_imager=self._T_world_imager,
         )
         self._drive = CoilDrive(scenario.rig, scenario.coils)
+        self._prepared = False  # until the world has taken the start
         world.reset(start.position, start.direction)
         self._exposed = 0
+        self._truths: dict[int, Truth] = {}
         self._dose = 0.0
         self._in_flight: deque[Frame] = deque()
         self._latest: Frame | None = None
@@ -254,5 +270,7 @@ class TwinRig(Rig):
         self._in_flight.append(
             replace(frame, t_exposure=t, t_received=t + self.scenario.imager.latency)
         )
+        self._truths[self._exposed] = self.truth()
+        self._truths.pop(self._exposed - REMEMBERED_TRUTHS, None)
         self._exposed += 1
         self._dose += frame.dose

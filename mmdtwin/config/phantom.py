@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, model_validator
@@ -10,14 +11,28 @@ from mmdtwin.config.base import Config
 
 Vector = tuple[float, float, float]
 
+SAME_POINT = 1e-6  # m within which way points count as one node
+
+
+CT_ENDS = (
+    "descending-aorta",
+    "left-subclavian",
+    "right-subclavian",
+    "left-carotid",
+    "right-carotid",
+)
+
 
 class BranchConfig(Config):
-    """A branch of a procedural phantom: a smooth curve through way points, m."""
+    """A branch of a procedural phantom: a smooth curve through way points, m.
+
+    Branches meet where they name the same node; the way points there must agree.
+    """
 
     start: str
     end: str
     points: Annotated[tuple[Vector, ...], Field(min_length=2)]
-    radius: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]  # linear between way points
+    radius: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]  # m, spread evenly, linear
 
 
 class ProceduralConfig(Config):
@@ -25,9 +40,31 @@ class ProceduralConfig(Config):
 
     kind: Literal["procedural"]
     source: str
-    branches: dict[str, BranchConfig]
-    voxel: PositiveFloat = 0.2e-3  # m, of the distance field that the wall is taken from
-    blend: Annotated[float, Field(ge=0.0)] = 0.4e-3  # m, rounding where branches join
+    branches: Annotated[dict[str, BranchConfig], Field(min_length=1)]
+    voxel: Annotated[float, Field(ge=0.05e-3, le=0.5e-3)] = 0.2e-3  # m, of the distance field
+    blend: Annotated[float, Field(ge=0.0, le=0.8e-3)] = 0.4e-3  # m, rounding where branches join
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Nodes that belong to one branch only."""
+        nodes = [n for b in self.branches.values() for n in (b.start, b.end)]
+        return tuple(n for n in dict.fromkeys(nodes) if nodes.count(n) == 1)
+
+    @model_validator(mode="after")
+    def _check(self) -> ProceduralConfig:
+        where: dict[str, Vector] = {}
+        for name, branch in self.branches.items():
+            for node, point in ((branch.start, branch.points[0]), (branch.end, branch.points[-1])):
+                if math.dist(where.setdefault(node, point), point) > SAME_POINT:
+                    raise ValueError(
+                        f"branches.{name}: node '{node}' is at {point} here and at "
+                        f"{where[node]} in another branch; give it one position"
+                    )
+            if len(set(branch.points)) < len(branch.points):
+                raise ValueError(f"branches.{name}.points: a way point occurs twice")
+        if not _is_tree([(b.start, b.end) for b in self.branches.values()]):
+            raise ValueError("branches must form one tree: connected and without loops")
+        return self
 
 
 class CtConfig(Config):
@@ -35,15 +72,19 @@ class CtConfig(Config):
 
     kind: Literal["ct"]
     source: str
-    scale: Annotated[float, Field(ge=0.2, le=1.0)] = 0.4
-    voxel: PositiveFloat = 0.7e-3  # m, before scaling
-    smoothing: Annotated[float, Field(ge=0.0)] = 0.7e-3  # m, Gaussian sigma before scaling
-    centre: Vector = (
-        0.0,
-        0.0,
-        0.0,
-    )  # m, after scaling: shift of the vessel so that the task is at the origin
-    rotation: Vector = (0.0, 0.0, 0.0)  # rad, rotation vector applied before the shift
+    scale: Annotated[float, Field(ge=0.35, le=0.5)] = 0.4
+    voxel: Annotated[float, Field(ge=0.4e-3, le=1.0e-3)] = 0.7e-3  # m, before scaling
+    smoothing: Annotated[float, Field(ge=0.0, le=3e-3)] = 0.7e-3  # m, Gaussian sigma, as above
+    minimum_radius: Annotated[float, Field(ge=0.0, le=5e-3)]  # m, after scaling: thinner is opened
+    root_length: PositiveFloat  # m of ascending aorta kept, after scaling; closed there
+    crop_radius: PositiveFloat  # m, after placing: what lies farther from the origin is cut off
+    rotation: Vector = (0.0, 0.0, 0.0)  # rotation vector about the CT's origin, rad
+    centre: Vector  # m, after scaling and rotating: this point is put at the origin
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Open ends; the aortic root is closed."""
+        return CT_ENDS
 
 
 class FlowConfig(Config):
@@ -64,8 +105,17 @@ class PhantomConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> PhantomConfig:
-        if isinstance(self.vessel, ProceduralConfig):
-            nodes = {n for b in self.vessel.branches.values() for n in (b.start, b.end)}
-            if self.flow.inlet not in nodes:
-                raise ValueError(f"flow.inlet must be one of {', '.join(sorted(nodes))}")
+        if self.flow.inlet not in self.vessel.ends:
+            raise ValueError(
+                f"flow.inlet: unknown end '{self.flow.inlet}'; allowed: "
+                f"{', '.join(sorted(self.vessel.ends))}"
+            )
         return self
+
+
+def _is_tree(edges: list[tuple[str, str]]) -> bool:
+    reached = {edges[0][0]}
+    for _ in edges:
+        reached |= {n for edge in edges if reached & set(edge) for n in edge}
+    nodes = {n for edge in edges for n in edge}
+    return reached == nodes and len(nodes) == len(edges) + 1

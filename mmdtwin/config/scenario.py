@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat
 
 from mmdtwin.config.base import Config, override, parse, read
 from mmdtwin.config.coils import CoilsConfig
@@ -29,12 +29,14 @@ class TaskConfig(Config):
     """Reach a target in another branch."""
 
     kind: Literal["navigate"] = "navigate"
-    starts: Annotated[tuple[str, ...], Field(min_length=1)]  # branches where an episode may start
-    targets: Annotated[tuple[str, ...], Field(min_length=1)]  # branches where it may end
+    # Branches where an episode may start, by default the one at the flow's inlet ...
+    starts: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    # ... and where it may end, by default those at the other open ends.
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     target: tuple[float, float, float] | None = None  # fixed target in the vessel's frame, m
     min_length: PositiveFloat = 20e-3  # m of centreline between start and target
     tolerance: PositiveFloat = 1e-3  # m
-    end_margin: PositiveFloat = 3e-3  # m kept clear of every closed end
+    end_margin: PositiveFloat = 3e-3  # m from start and target to either end of their branches
     timeout: PositiveFloat = 90.0  # s
 
 
@@ -48,12 +50,6 @@ class ScenarioConfig(Config):
     imager: ImagerConfig
     rig: RigConfig
     task: TaskConfig
-
-    @model_validator(mode="after")
-    def _check(self) -> ScenarioConfig:
-        if not set(self.task.targets) - set(self.task.starts) and len(self.task.starts) == 1:
-            raise ValueError("task.targets must hold a branch other than the only start")
-        return self
 
     @property
     def hash(self) -> str:

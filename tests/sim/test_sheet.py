@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pybullet
 import pytest
-from mmdtwin.config import FlowConfig, SheetConfig, load
-from mmdtwin.sim.bodies.sheet import BLASIUS, PLATE_PRESSURE, Loads, SoftSheet
 from pybullet_utils.bullet_client import BulletClient
 from scipy.optimize import brentq
+
+from mmdtwin.config import FlowConfig, SheetConfig, load
+from mmdtwin.sim.bodies.sheet import BLASIUS, PLATE_PRESSURE, Loads, SoftSheet
 
 SHEET = load(SheetConfig, "devices", "soft-sheet")
 VACUUM = FlowConfig(inlet="a", viscosity=1e-12, density=1e-9)

@@ -1,0 +1,53 @@
+# Each target does its own set-up. Needs Python 3.11 with venv; set PYTHON to name it.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+SEED ?= 0
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test test-all lint format types imports bench clean
+
+demo: $(VENV)/run.stamp
+	@$(BIN)/python -m mmdtwin.sim.anatomy || echo "No network: the demo uses the sample of the CT that ships with the package."
+	$(BIN)/mmdtwin navigate --seed $(SEED) --out runs/demo
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+imports: $(VENV)/dev.stamp
+	$(BIN)/lint-imports
+
+bench: $(VENV)/run.stamp
+	$(BIN)/python -m benchmarks --json runs/bench.json
+
+$(VENV)/python.stamp:
+	@test -n "$(PYTHON)" || { echo "make: no python3 found; install Python 3.11 (Debian, Ubuntu: apt install python3.11-venv)"; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "make: $(PYTHON) is not Python 3.11; set PYTHON=/path/to/python3.11"; exit 2; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "make: Python has no venv module; apt install python3.11-venv"; exit 2; }
+	"$(PYTHON)" -m venv $(VENV)
+	touch $@
+
+$(VENV)/run.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info runs

@@ -1,0 +1,1 @@
+"""Speed of the twin's stages: `python -m benchmarks`, or `make bench`."""

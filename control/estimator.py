@@ -1,0 +1,116 @@
+"""From a track in the image to a place on the path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmdtwin.control.path import Path
+from mmdtwin.frame import Projection
+from mmdtwin.geometry import Array
+from mmdtwin.track import Track
+
+DRIFT = 2.0e-3  # m/sqrt(s), random walk of s between frames: a device at 3 mm/s that may stop
+REGISTRATION = 0.3e-3  # m, error of the path in the image, one axis
+OVERRUN = 5e-3  # m
+GRID = 0.1e-3  # m
+SEARCH = 8e-3  # m of path looked at on either side of the prediction
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Where the device is on the path, at the time of the exposure.
+
+    Parameters
+    ----------
+    t : float
+        Exposure time, s.
+    s : float
+        Arclength along the path, m.
+    speed : float
+        Along the path, m/s.
+    position : (3,) array
+        In the world as estimated, m: the track's ray at the depth of the path.
+    lateral : (3,) array
+        Offset from the path, across it and across the ray, m.
+    tracked : bool
+        False while the tracker coasts or is lost.
+    """
+
+    t: float
+    s: float
+    speed: float
+    position: Array
+    lateral: Array
+    tracked: bool
+
+
+class PathEstimator:
+    """Finds the device's arclength from its track, by maximum a posteriori along the path.
+
+    A single view does not resolve motion along the ray; where the path is foreshortened the
+    prior carries the estimate.
+
+    Parameters
+    ----------
+    path : Path
+        In the world as estimated.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # The device can be before the start or beyond the target: the curve goes on there.
+        self._fine = np.arange(-OVERRUN, path.length + OVERRUN, GRID)
+        self._points = np.array([path.at(s) for s in self._fine])
+        self._uv: Array | None = None
+        self._s = 0.0
+        self._variance = REGISTRATION**2
+        self._t: float | None = None
+
+    def update(self, track: Track, projection: Projection) -> Estimate:
+        """Take the next track."""
+        if self._uv is None:
+            self._uv = projection.project(self._points)
+        dt = 0.0 if self._t is None else max(track.t - self._t, 0.0)
+        self._t = track.t
+        self._variance += DRIFT**2 * dt
+        if track.state != "lost":
+            self._correct(track, projection)
+        s = self._s
+        depth = float(projection.depth(self._path.at(s)))
+        position = projection.back_project(track.position, depth)
+        tangent = self._path.tangent(s)
+        offset = position - self._path.at(s)
+        ahead = projection.project(self._path.at(s) + tangent * 1e-4)
+        along = (ahead - projection.project(self._path.at(s))) / 1e-4  # px per m of path
+        steep = float(along @ along)
+        # Motion along the ray is invisible: trust no speed below a third of full scale.
+        full = (self._px_per_m(projection, depth) / 3) ** 2
+        speed = float(track.velocity @ along) / max(steep, full)
+        return Estimate(
+            t=track.t,
+            s=s,
+            speed=speed,
+            position=position,
+            lateral=offset - tangent * (offset @ tangent),
+            tracked=track.state == "tracking",
+        )
+
+    def _correct(self, track: Track, projection: Projection) -> None:
+        assert self._uv is not None
+        scale = self._px_per_m(projection, projection.sod)
+        noise = np.mean(np.diag(track.covariance)[:2]) + (REGISTRATION * scale) ** 2
+        near = np.abs(self._fine - self._s) <= SEARCH
+        gap = ((self._uv[near] - track.position) ** 2).sum(axis=1) / noise
+        cost = gap + (self._fine[near] - self._s) ** 2 / self._variance
+        best = int(np.argmin(cost))
+        index = int(np.flatnonzero(near)[0]) + best
+        step = np.gradient(self._uv, self._fine, axis=0)[index]
+        information = 1.0 / self._variance + float(step @ step) / noise
+        self._s = float(self._fine[index])
+        self._variance = 1.0 / information
+
+    @staticmethod
+    def _px_per_m(projection: Projection, depth: float) -> float:
+        return projection.sid / (projection.pitch * depth)

@@ -1,0 +1,177 @@
+"""Baseline controllers: path following in a travelling magnetic well, doing nothing, random."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmdtwin.actuation import CoilCurrents
+from mmdtwin.control.allocation import Allocation, Stiffness, allocate
+from mmdtwin.control.estimator import Estimate
+from mmdtwin.control.path import DOWN, Path
+from mmdtwin.geometry import Array
+from mmdtwin.rig import RigDescription
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What a controller wants: currents to apply, and why, for pictures and logs.
+
+    `field` (3,) T and `force` (3,) N are what the calibrated model says the currents make at the
+    device; `reference` (3,) m is where the controller wants the device now.
+    """
+
+    currents: Array
+    field: Array
+    force: Array
+    reference: Array
+
+
+class Controller(ABC):
+    """Maps estimates to currents. It sees what a laboratory sees, and nothing else."""
+
+    def __init__(self, description: RigDescription, path: Path) -> None:
+        self.description = description
+        self.path = path  # in the world as estimated
+        self._field = description.placed_field
+
+    @abstractmethod
+    def decide(self, estimate: Estimate) -> Decision:
+        """Return the decision for the newest estimate."""
+
+    def _report(self, currents: Array, at: Array, direction: Array, reference: Array) -> Decision:
+        field, gradient = self._field.field_and_gradient(at[None], currents)
+        moment = self.description.device.moment * direction
+        return Decision(currents, field[0], gradient[0].T @ moment, reference)
+
+
+@dataclass(frozen=True)
+class FollowerGains:
+    """Tuning of the path follower, SI.
+
+    The well is what makes the loop fast: the field itself pulls the device back along the path
+    with `stiffness`, without waiting for an image. Images only move the well.
+    """
+
+    speed: float = 3.0e-3  # m/s of the reference along the path
+    lead: float = 1.5e-3  # m, the reference waits when the device is this far behind
+    field: float = 10e-3  # T
+    stiffness: float = 2.0e-3  # N/m asked of the well
+    gain: float = 1.2e-3  # N/m of image feedback along the path
+    integral: float = 0.8e-3  # N/(m s)
+    max_along: float = 8e-6  # N
+    lateral_gain: float = 1.0e-3  # N/m across the path in the image
+    max_lateral: float = 2e-6  # N
+    lift: float = 0.7  # fraction of the submerged weight that is carried
+
+
+class PathFollower(Controller):
+    """Leads the device along the path in a travelling well of the magnetic energy.
+
+    The field points along the path and holds the sheet in line. Along the path the force falls
+    with distance (allocated stiffness), which the walls make possible: Earnshaw's theorem forbids
+    a well in three directions, not in one. Part of the weight is carried, so that the sheet
+    slides on the floor of the lumen with little friction.
+    """
+
+    def __init__(
+        self, description: RigDescription, path: Path, gains: FollowerGains | None = None
+    ) -> None:
+        super().__init__(description, path)
+        self.gains = gains or FollowerGains()
+        self._reference = 0.0
+        self._integral = 0.0
+        self._t: float | None = None
+
+    def decide(self, estimate: Estimate) -> Decision:
+        """Return currents for the well around where the device will be when they act."""
+        g, path = self.gains, self.path
+        dt = 0.0 if self._t is None else max(estimate.t - self._t, 0.0)
+        self._t = estimate.t
+        self._move_reference(estimate, dt)
+        error = self._reference - estimate.s
+        if estimate.tracked:
+            self._integral = float(
+                np.clip(self._integral + g.integral * error * dt, -g.max_along, g.max_along)
+            )
+        along = float(np.clip(g.gain * error + self._integral, -g.max_along, g.max_along))
+        delay = self.description.image_delay + self.description.actuation_delay
+        speed = float(np.clip(estimate.speed, -2 * g.speed, 2 * g.speed))
+        s = estimate.s + speed * delay
+        tangent = path.tangent(s)
+        direction = path.chord(s, self.description.device.length)
+        push = -g.lateral_gain * estimate.lateral
+        size = float(np.linalg.norm(push))
+        if size > g.max_lateral:
+            push *= g.max_lateral / size
+        lift = -DOWN * g.lift * self.description.device.weight
+        allocation = self._allocate(path.at(s), direction, tangent, along * tangent + push + lift)
+        return self._report(allocation.inputs, path.at(s), direction, path.at(self._reference))
+
+    def _move_reference(self, estimate: Estimate, dt: float) -> None:
+        if not estimate.tracked:
+            return
+        furthest = min(estimate.s + self.gains.lead, self.path.length)
+        wanted = min(self._reference + self.gains.speed * dt, furthest)
+        self._reference = max(wanted, min(self._reference, furthest))
+
+    def _allocate(self, point: Array, direction: Array, tangent: Array, force: Array) -> Allocation:
+        return allocate(
+            self._field,
+            point,
+            field=self.gains.field * direction,
+            force=force,
+            moment=self.description.device.moment * direction,
+            limits=self.description.limits,
+            stiffness=Stiffness(tangent, self.gains.stiffness),
+        )
+
+
+class DoNothing(Controller):
+    """Sends zero currents: what gravity and flow do alone."""
+
+    def decide(self, estimate: Estimate) -> Decision:
+        """Return zero currents."""
+        zero = np.zeros(self._field.n_inputs)
+        return Decision(zero, np.zeros(3), np.zeros(3), self.path.at(estimate.s))
+
+
+class RandomController(Controller):
+    """Sends fields and forces drawn anew twice a second, as large as the follower's."""
+
+    HOLD = 0.5  # s
+
+    def __init__(
+        self, description: RigDescription, path: Path, rng: np.random.Generator
+    ) -> None:
+        super().__init__(description, path)
+        self._rng = rng
+        self._until = -1.0
+        self._currents = np.zeros(self._field.n_inputs)
+        self._direction = path.tangent(0.0)
+
+    def decide(self, estimate: Estimate) -> Decision:
+        """Return the present draw."""
+        gains = FollowerGains()
+        at = self.path.at(float(np.clip(estimate.s, 0.0, self.path.length)))
+        if estimate.t >= self._until:
+            self._until = estimate.t + self.HOLD
+            direction, force = self._rng.normal(size=(2, 3))
+            self._direction = direction / np.linalg.norm(direction)
+            force *= self._rng.uniform(0, gains.max_along) / np.linalg.norm(force)
+            self._currents = allocate(
+                self._field,
+                at,
+                field=gains.field * self._direction,
+                force=force,
+                moment=self.description.device.moment * self._direction,
+                limits=self.description.limits,
+            ).inputs
+        return self._report(self._currents, at, self._direction, at)
+
+
+def command(decision: Decision, seq: int, valid_for: float) -> CoilCurrents:
+    """Wrap a decision for a rig."""
+    return CoilCurrents(decision.currents, seq=seq, valid_for=valid_for)

@@ -1,0 +1,125 @@
+"""The path a device is to follow: the vessel's route, lowered to where gravity lets it rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.ndimage import gaussian_filter1d
+
+from mmdtwin.errors import UserError
+from mmdtwin.frame import Projection
+from mmdtwin.geometry import Array, apply, invert, rotate, unit
+from mmdtwin.rig import DeviceFacts
+from mmdtwin.vessel import VesselMap
+
+SMOOTHING = 1.0e-3  # m along the path, of the resting height: a sheet spans steps of the floor
+DOWN = np.array([0.0, 0.0, -1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """A curve with a running coordinate s, in the world frame as estimated.
+
+    Parameters
+    ----------
+    points : (n, 3) array
+        Where the device's centre goes, m.
+    radius : (n,) array
+        Inscribed radius of the lumen there, m.
+    s : (n,) array
+        Arclength from the start, m.
+    branches : tuple of str
+        Branch of each point.
+    """
+
+    points: Array
+    radius: Array
+    s: Array
+    branches: tuple[str, ...]
+
+    @property
+    def length(self) -> float:
+        """Arclength of the target, m."""
+        return float(self.s[-1])
+
+    @cached_property
+    def tangents(self) -> Array:
+        """Unit tangents (n, 3)."""
+        return unit(np.gradient(self.points, self.s, axis=0))
+
+    def at(self, s: float) -> Array:
+        """Point (3,) at arclength s; beyond the ends the curve goes on straight."""
+        inside = float(np.clip(s, 0.0, self.length))
+        point = np.array([np.interp(inside, self.s, column) for column in self.points.T])
+        return np.asarray(point + (s - inside) * self.tangent(inside))
+
+    def tangent(self, s: float) -> Array:
+        """Unit tangent (3,) at arclength s."""
+        return unit(np.array([np.interp(s, self.s, column) for column in self.tangents.T]))
+
+    def chord(self, s: float, length: float) -> Array:
+        """Unit direction (3,) from half a length before s to half a length after it."""
+        return unit(self.at(s + length / 2) - self.at(s - length / 2))
+
+    def image(self, projection: Projection) -> Array:
+        """The path in an image, (n, 2) px."""
+        return projection.project(self.points)
+
+    def transformed(self, T: Array) -> Path:
+        """The same path in another frame."""
+        return Path(apply(T, self.points), self.radius, self.s, self.branches)
+
+
+def resting_offset(radius: ArrayLike, width: float, thickness: float) -> Array:
+    """Distance in m from the axis of a tube to the centre of a flat sheet lying in it.
+
+    Both long edges touch a circle of the given radius (m).
+    """
+    r = np.asarray(radius, float)
+    return np.sqrt(np.maximum(r**2 - (width / 2) ** 2, 0.0)) - thickness / 2
+
+
+def plan(
+    vessel: VesselMap, start: ArrayLike, target: ArrayLike, device: DeviceFacts, down: ArrayLike
+) -> Path:
+    """Plan along the tree from a start to a target, in the vessel's frame.
+
+    The curve is the centreline lowered along `down` (3,), in the plane of each cross-section, to
+    where the device's centre lies when it rests on the floor of the lumen. A single X-ray view
+    does not show depth; gravity gives it.
+
+    Parameters
+    ----------
+    start, target : (3,) array
+        Points in the lumen, m; each is taken to the nearest place on the path.
+
+    Raises
+    ------
+    UserError
+        If a point lies outside the lumen, or the device is wider than the lumen on the way.
+    """
+    route = vessel.path(start, target)
+    narrowest = 2 * float(route.radius.min())
+    if narrowest <= device.width:
+        raise UserError(
+            f"path: the lumen narrows to {narrowest * 1e3:.2f} mm, the device is "
+            f"{device.width * 1e3:.2f} mm wide"
+        )
+    if route.arclength[-1] < device.length / 10:
+        raise UserError("path: start and target are at the same place in the vessel")
+    tangents = unit(np.gradient(route.points, route.arclength, axis=0))
+    fall = np.asarray(down, float) - tangents * (tangents @ np.asarray(down, float))[:, None]
+    lowered = resting_offset(route.radius, device.width, device.thickness)[:, None] * fall
+    spacing = float(route.arclength[-1]) / (len(route.arclength) - 1)
+    lowered = gaussian_filter1d(lowered, SMOOTHING / spacing, axis=0, mode="nearest")
+    points = route.points + lowered
+    s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    return Path(points, route.radius, s, tuple(route.branches))
+
+
+def down_in(T_world_vessel: Array) -> Array:
+    """Direction of gravity (3,) in the vessel's frame."""
+    return rotate(invert(T_world_vessel), DOWN)

@@ -1,0 +1,133 @@
+"""The navigation task: where an episode starts, where it ends, and when it has arrived."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmdtwin.config import TaskConfig
+from mmdtwin.control.path import Path, down_in, plan
+from mmdtwin.errors import UserError
+from mmdtwin.geometry import Array
+from mmdtwin.rig import RigDescription, Start
+from mmdtwin.vessel import VesselMap
+
+MAX_DRAWS = 1000
+NARROW = 2.5  # a task passes a lumen of at most this many device widths
+LET_GO = 0.8  # of the way from the centreline to the floor, where a device starts
+WORKSPACE_MARGIN = 2e-3  # m: registration moves the path against the coils by less than this
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One drawn task: start, target and the path between them, in the vessel's frame."""
+
+    start: Start
+    target: Array  # (3,) m, where the device's centre is to be
+    target_branch: str
+    path: Path
+
+
+def draw_episode(
+    task: TaskConfig, description: RigDescription, rng: np.random.Generator
+) -> Episode:
+    """Draw start and target of an episode.
+
+    The path is at least `task.min_length` long, passes a junction and a lumen of at most 2.5
+    device widths, keeps `task.end_margin` from ends and junctions, and lies in the workspace.
+
+    Raises
+    ------
+    UserError
+        If the task's branches are unknown or allow no such path.
+    """
+    vessel = description.vessel
+    starts, targets = (_known_branches(key, task, vessel) for key in ("starts", "targets"))
+    if task.target is not None and not vessel.contains(task.target):
+        where = ", ".join(f"{v * 1e3:.1f}" for v in task.target)
+        raise UserError(
+            f"task.target: ({where}) mm lies outside the vessel; give a point in its lumen, m"
+        )
+    for _ in range(MAX_DRAWS):
+        start = _draw_point(vessel, starts, task.end_margin, rng)
+        if task.target is None:
+            target = _draw_point(vessel, targets, task.end_margin, rng)
+        else:
+            target = np.asarray(task.target, float)
+        episode = _episode(start, target, task, description)
+        if episode is not None:
+            return episode
+    raise UserError(
+        f"task: no path of at least {task.min_length * 1e3:.0f} mm with a junction from "
+        f"{', '.join(starts)} to {', '.join(targets)}; lower task.min_length or name "
+        "other branches"
+    )
+
+
+def _known_branches(key: str, task: TaskConfig, vessel: VesselMap) -> tuple[str, ...]:
+    """Branches named by the task, or those at the inlet (starts) or the other ends (targets)."""
+    named = getattr(task, key)
+    if named is None:
+        at_inlet = key == "starts"
+        ends = {vessel.inlet} if at_inlet else set(vessel.ends) - {vessel.inlet}
+        return tuple(n for n, b in vessel.branches.items() if ends & {b.start, b.end})
+    for name in named:
+        if name not in vessel.branches:
+            known = ", ".join(vessel.branches)
+            raise UserError(f"task.{key}: no branch '{name}' in this phantom; known: {known}")
+    return tuple(named)
+
+
+def _draw_point(
+    vessel: VesselMap, branches: tuple[str, ...], margin: float, rng: np.random.Generator
+) -> Array:
+    branch = vessel.branches[branches[rng.integers(len(branches))]]
+    s = rng.uniform(margin, max(branch.length - margin, margin))
+    return branch.points[int(np.argmin(np.abs(branch.arclength - s)))]
+
+
+def _episode(
+    start: Array, target: Array, task: TaskConfig, description: RigDescription
+) -> Episode | None:
+    vessel, device = description.vessel, description.device
+    route = vessel.path(start, target)
+    reach = description.field.workspace_radius - device.length / 2 - WORKSPACE_MARGIN
+    suits = (
+        route.arclength[-1] >= task.min_length
+        and route.junctions >= 1
+        and 2 * route.radius.min() <= NARROW * device.width
+        and np.linalg.norm(route.points, axis=1).max() <= reach
+    )
+    if not suits:
+        return None
+    path = plan(vessel, start, target, device, down_in(description.T_world_vessel.T))
+    direction = path.chord(0.0, device.length)
+    # Let go a little above the floor: the straight device must not touch a curved wall.
+    position = LET_GO * path.points[0] + (1 - LET_GO) * route.points[0]
+    begin = Start(position=position, direction=direction)
+    return Episode(begin, path.points[-1], route.branches[-1], path)
+
+
+class Arrival:
+    """Says when the device, as tracked, has stayed at the target.
+
+    The same rule ends an episode for every controller: within half the tolerance of the target
+    along the path for `DWELL` seconds.
+    """
+
+    DWELL = 0.5  # s
+
+    def __init__(self, path: Path, tolerance: float) -> None:
+        self._path = path
+        self._tolerance = tolerance / 2
+        self._since: float | None = None
+
+    def update(self, s: float, tracked: bool, t: float) -> bool:
+        """Take the arclength s (m) as tracked at time t; return True once arrived."""
+        if not tracked or abs(self._path.length - s) > self._tolerance:
+            self._since = None
+            return False
+        if self._since is None:
+            self._since = t
+        return t - self._since >= self.DWELL

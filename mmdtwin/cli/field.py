@@ -1,0 +1,65 @@
+"""`mmdtwin field`: coil systems and their fields."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `check` a command of its own while it is the only one."""
+
+
+@app.command()
+def check(
+    coils: Annotated[
+        str, typer.Argument(help="Name in configs/coils, or a YAML file.")
+    ] = "octomag-like",
+    points: Annotated[int, typer.Option(min=100, help="Random points in the workspace.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the points.")] = 0,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+) -> None:
+    """Compare the fitted fields with Magpylib. Exit code 0: all within limits, 1: not."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mmdtwin.files import writable_dir, write_json
+    from mmdtwin.sim.magnetics import CoilSystem
+    from mmdtwin.sim.magnetics.check import check as measure
+
+    if json is not None:
+        writable_dir(json.parent)
+    system = CoilSystem.load(coils)
+    figures = measure(system, points, seed)
+    passed = all(figure.passed for figure in figures)
+
+    table = Table("figure", "measured", "limit", "unit", "pass")
+    for figure in figures:
+        table.add_row(
+            figure.name,
+            f"{figure.value:.2e}",
+            f"{figure.limit:.0e}",
+            figure.unit or "relative",
+            "yes" if figure.passed else "NO",
+        )
+    Console().print(table)
+    if json is not None:
+        rows = [asdict(figure) | {"passed": figure.passed} for figure in figures]
+        write_json(
+            json,
+            {
+                "coils": coils,
+                "points": points,
+                "seed": seed,
+                "workspace_radius": system.workspace_radius,
+                "passed": passed,
+                "figures": rows,
+            },
+        )
+    raise typer.Exit(0 if passed else 1)

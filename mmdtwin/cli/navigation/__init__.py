@@ -1,0 +1,1 @@
+"""`mmdtwin navigate`: runs, reports, telemetry and pictures."""

@@ -1,0 +1,109 @@
+"""Detector and tracker as one object: frames in, track out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mmdtwin.errors import UserError
+from mmdtwin.frame import Frame
+from mmdtwin.perception.detector import Detector
+from mmdtwin.perception.matched_filter import MatchedFilterDetector
+from mmdtwin.perception.tracker import Prior, Tracker
+from mmdtwin.rig import DeviceFacts
+from mmdtwin.track import Track
+
+SIGMAS = 2.0  # standard deviations of the track within which the device must be
+
+
+class ImageTracker:
+    """What a controller holds: follows the device through the frames of one image source.
+
+    Implements `mmdtwin.track.ImageTracker`.
+
+    Parameters
+    ----------
+    detector : Detector or callable
+        Classical or learned; or what makes one from the size of a pixel at the isocentre, m,
+        which only the first frame tells.
+    tracker : Tracker, optional
+        Default settings if omitted.
+    """
+
+    def __init__(
+        self, detector: Detector | Callable[[float], Detector], tracker: Tracker | None = None
+    ) -> None:
+        self._detector = detector if isinstance(detector, Detector) else None
+        self._make = None if isinstance(detector, Detector) else detector
+        self.tracker = tracker or Tracker()
+        self._source: str | None = None
+
+    @classmethod
+    def for_device(cls, device: DeviceFacts, tracker: Tracker | None = None) -> ImageTracker:
+        """Follow a device of known size with the classical detector."""
+
+        def make(pixel_size: float) -> Detector:
+            return MatchedFilterDetector(device.length / pixel_size, device.width / pixel_size)
+
+        return cls(make, tracker)
+
+    def start(self, position: ArrayLike, sigma: float, t: float, new_scene: bool = True) -> None:
+        """Begin where the device is known to be, at or just before the first frame.
+
+        Parameters
+        ----------
+        position : (2,) array
+            Image position (u, v), px.
+        sigma : float
+            Its standard deviation, px.
+        t : float
+            Time, s.
+        new_scene : bool, default True
+            False keeps the background: the operator points the device out again in the same view.
+        """
+        if new_scene and self._detector is not None:
+            self._detector.reset()
+        if new_scene:
+            self._source = None
+        self.tracker.start(position, sigma, t)
+
+    def update(self, frame: Frame, corridor: Prior | None = None) -> Track:
+        """Take in a frame and return the track at its exposure.
+
+        Frames that are not live, or not later than the last one, change nothing.
+
+        Parameters
+        ----------
+        frame : Frame
+            As delivered.
+        corridor : callable, optional
+            See `Tracker.update`.
+
+        Raises
+        ------
+        UserError
+            If the frame is of another source than the last, or the tracker was not started.
+        """
+        if self._source not in (None, frame.source):
+            raise UserError(
+                f"image tracker: frame of source '{frame.source}' after '{self._source}'; "
+                "hold one image tracker per source"
+            )
+        t = frame.t_exposure
+        if not self.tracker.is_news(t) or not frame.live:
+            return self.tracker.predict(t)
+        self._source = frame.source
+        detector = self._ready(frame)
+        detections = detector.detect(frame, self.tracker.search(t))
+        track = self.tracker.update(detections, t, corridor)
+        sigma = float(np.sqrt(np.linalg.eigvalsh(track.covariance[:2, :2])[-1]))
+        detector.learn(frame, track.position, SIGMAS * sigma)
+        return track
+
+    def _ready(self, frame: Frame) -> Detector:
+        if self._detector is None:
+            assert self._make is not None
+            self._detector = self._make(frame.projection.pixel_size)
+        return self._detector

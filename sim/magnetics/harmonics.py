@@ -1,0 +1,191 @@
+"""Regular solid harmonics: magnetic fields that are curl- and divergence-free by construction.
+
+In a source-free ball the field is the gradient of a scalar potential that solves Laplace's
+equation, B = grad psi, and psi is a sum of regular solid harmonics of the scaled point x / scale:
+
+    R_lm = r^l P_lm(cos theta) exp(i m phi) / (l + m)!      (P_lm without the sign (-1)^m)
+
+in its real and imaginary parts C_lm and S_lm. With this normalisation every derivative of a
+harmonic is one or two harmonics of the next lower degree (White and Head-Gordon 1994, J. Chem.
+Phys. 101, 6593; Perez-Jorda and Yang 1996, J. Chem. Phys. 104, 8003):
+
+    d/dz R_lm = R_(l-1),m      (d/dx - i d/dy) R_lm = R_(l-1),(m-1)
+                               (d/dx + i d/dy) R_lm = -R_(l-1),(m+1)
+
+so differentiation is a matrix on the coefficients, and a field with its gradient costs one
+evaluation of the harmonics and one small product.
+
+Storage order: degree l occupies the places l^2 .. (l + 1)^2 - 1 as C_l0, C_l1, S_l1, C_l2, ...
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from mmdtwin.geometry import Array
+
+# Columns of kernel coefficients: Bx, By, Bz, then the gradient's five independent entries
+# xx, xy, xz, yy, yz (it is symmetric and traceless).
+N_KERNEL_COLUMNS = 8
+
+
+def n_harmonics(degree: int) -> int:
+    """Return how many harmonics there are up to and including `degree`."""
+    return (degree + 1) ** 2
+
+
+@njit(cache=True)
+def fill_harmonics(x: float, y: float, z: float, out: Array) -> None:
+    """Write all harmonics at the scaled point (x, y, z) to `out`, ((degree + 1)^2,).
+
+    Sectoral values by multiplication with x + i y, then the three-term recurrence upwards in
+    the degree, which is the stable direction inside the unit ball.
+    """
+    degree = int(np.sqrt(out.size) + 0.5) - 1
+    rr = x * x + y * y + z * z
+    out[0] = 1.0
+    c, s = 1.0, 0.0
+    for m in range(degree + 1):
+        if m > 0:
+            c, s = (x * c - y * s) / (2 * m), (x * s + y * c) / (2 * m)
+            out[m * m + 2 * m - 1] = c
+            out[m * m + 2 * m] = s
+        c1, s1, c2, s2 = c, s, 0.0, 0.0
+        for degree_l in range(m + 1, degree + 1):
+            weight = 1.0 / ((degree_l + m) * (degree_l - m))
+            a = (2 * degree_l - 1) * z * weight
+            b = rr * weight
+            c1, c2 = a * c1 - b * c2, c1
+            s1, s2 = a * s1 - b * s2, s1
+            base = degree_l * degree_l
+            if m == 0:
+                out[base] = c1
+            else:
+                out[base + 2 * m - 1] = c1
+                out[base + 2 * m] = s1
+
+
+@njit(cache=True)
+def harmonic_basis(points: Array, scale: float, degree: int) -> Array:
+    """Return the harmonics (n, (degree + 1)^2) at `points` (n, 3) m; `scale` in m."""
+    n = points.shape[0]
+    out = np.empty((n, (degree + 1) ** 2))
+    for k in range(n):
+        fill_harmonics(points[k, 0] / scale, points[k, 1] / scale, points[k, 2] / scale, out[k])
+    return out
+
+
+@njit(cache=True)
+def harmonic_field(
+    coeffs: Array, points: Array, scale: float, out_field: Array, out_gradient: Array
+) -> None:
+    """Evaluate field and gradient of one combined coefficient table; callable from numba.
+
+    No check of the workspace is made: the caller has done it.
+
+    Parameters
+    ----------
+    coeffs : (n_harmonics, 8) array, C order
+        From `kernel_coefficients` or `CoilSystem.combine`, T and T/m.
+    points : (n, 3) array
+        Points in the frame of the model, m.
+    scale : float
+        Length that the harmonics are scaled by, m.
+    out_field : (n, 3) array
+        Receives the field, T.
+    out_gradient : (n, 3, 3) array
+        Receives dB_i/dx_j, T/m.
+    """
+    values = np.empty(coeffs.shape[0])
+    for k in range(points.shape[0]):
+        fill_harmonics(points[k, 0] / scale, points[k, 1] / scale, points[k, 2] / scale, values)
+        bx = by = bz = xx = xy = xz = yy = yz = 0.0
+        for h in range(values.size):
+            v = values[h]
+            bx += coeffs[h, 0] * v
+            by += coeffs[h, 1] * v
+            bz += coeffs[h, 2] * v
+            xx += coeffs[h, 3] * v
+            xy += coeffs[h, 4] * v
+            xz += coeffs[h, 5] * v
+            yy += coeffs[h, 6] * v
+            yz += coeffs[h, 7] * v
+        out_field[k, 0] = bx
+        out_field[k, 1] = by
+        out_field[k, 2] = bz
+        out_gradient[k, 0, 0] = xx
+        out_gradient[k, 0, 1] = xy
+        out_gradient[k, 0, 2] = xz
+        out_gradient[k, 1, 0] = xy
+        out_gradient[k, 1, 1] = yy
+        out_gradient[k, 1, 2] = yz
+        out_gradient[k, 2, 0] = xz
+        out_gradient[k, 2, 1] = yz
+        out_gradient[k, 2, 2] = -xx - yy
+
+
+def derivative_matrices(degree: int, scale: float) -> Array:
+    """Return (3, n, n) matrices that take coefficients to those of d/dx, d/dy and d/dz.
+
+    Parameters
+    ----------
+    degree : int
+        Highest degree; n = (degree + 1)^2. The result's highest degree comes out empty.
+    scale : float
+        Length that the harmonics are scaled by, m.
+
+    Returns
+    -------
+    (3, n, n) array
+        1/m.
+    """
+    n = n_harmonics(degree)
+    result = np.zeros((3, n, n))
+    for degree_l in range(1, degree + 1):
+        for m in range(degree_l + 1):
+            for part in ("C", "S") if m else ("C",):
+                column = _place(degree_l, m, part)
+                for axis, terms in enumerate(_derivatives(m, part)):
+                    for factor, m_to, part_to in terms:
+                        if m_to <= degree_l - 1 and not (part_to == "S" and m_to == 0):
+                            result[axis, _place(degree_l - 1, m_to, part_to), column] += factor
+    return result / scale
+
+
+def kernel_coefficients(potential: Array, derivatives: Array) -> Array:
+    """Return the table that `harmonic_field` evaluates.
+
+    Parameters
+    ----------
+    potential : (n,) array
+        Coefficients of psi, T m.
+    derivatives : (3, n, n) array
+        From `derivative_matrices`.
+
+    Returns
+    -------
+    (n_lower, 8) array
+        One degree lower than psi; columns Bx, By, Bz, xx, xy, xz, yy, yz.
+    """
+    field = derivatives @ potential
+    x = derivatives[0] @ field.T
+    y = derivatives[1] @ field.T
+    table = np.column_stack([*field, x[:, 0], x[:, 1], x[:, 2], y[:, 1], y[:, 2]])
+    degree = round(float(np.sqrt(potential.size))) - 1
+    return np.ascontiguousarray(table[: n_harmonics(degree - 1)])
+
+
+def _place(degree_l: int, m: int, part: str) -> int:
+    base = degree_l * degree_l
+    return base if m == 0 else base + 2 * m - (part == "C")
+
+
+def _derivatives(m: int, part: str) -> tuple[list[tuple[float, int, str]], ...]:
+    """Return the terms (factor, order, part) of d/dx, d/dy, d/dz of a harmonic of order m."""
+    if m == 0:  # C_(l,-1) = -C_l1 and S_(l,-1) = S_l1 folded in
+        return [(-1.0, 1, "C")], [(-1.0, 1, "S")], [(1.0, 0, "C")]
+    other, sign = ("S", -1.0) if part == "C" else ("C", 1.0)
+    along_x = [(0.5, m - 1, part), (-0.5, m + 1, part)]
+    along_y = [(sign * 0.5, m - 1, other), (sign * 0.5, m + 1, other)]
+    return along_x, along_y, [(1.0, m, part)]

@@ -1,0 +1,134 @@
+"""Build a vessel from its configuration, or take it from the cache."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from mmdtwin.config import CtConfig, PhantomConfig, ProceduralConfig
+from mmdtwin.errors import UserError
+from mmdtwin.files import cache_dir, digest, replacing
+from mmdtwin.geometry import Array
+from mmdtwin.sim.flow import with_flow
+from mmdtwin.sim.phantoms.curve import Tree, arclength, evenly
+from mmdtwin.sim.phantoms.grid import Grid
+from mmdtwin.sim.phantoms.surface import Surface, distance_field, one_piece
+from mmdtwin.sim.phantoms.vessel import Vessel
+from mmdtwin.vessel import Branch, VesselMap
+
+VERSION = 1  # of the geometry that a configuration stands for; part of the cache's key
+SPACING = 0.25e-3  # m between centreline points
+TAPER_WINDOW = 1.5e-3  # m; towards a cap the room shrinks step by step, before it hardly at all
+TAPER = 0.97  # a point with this share of the room one window farther in is clear of the cap
+_ARRAYS = ("vertices", "faces", "values", "origin", "voxel", "names", "nodes", "ends")
+
+
+def build_vessel(config: PhantomConfig) -> Vessel:
+    """Return the vessel of a configuration; its geometry is built once and kept on disk.
+
+    Raises
+    ------
+    UserError
+        If the geometry cannot be built: an empty lumen, branches that are not joined, a
+        centreline outside the lumen.
+    """
+    key = digest({"version": VERSION, "vessel": config.vessel.model_dump(mode="json")})
+    path = cache_dir("phantoms") / f"{key}.npz"
+    vessel = _load(path)
+    if vessel is None:
+        vessel = _build(config.vessel)
+        _save(path, vessel)
+    return Vessel(with_flow(vessel.map, config.flow), vessel.surface, vessel.distance)
+
+
+def _build(config: ProceduralConfig | CtConfig) -> Vessel:
+    if isinstance(config, CtConfig):
+        from mmdtwin.sim.phantoms.ct import trace as trace_ct
+
+        tree, field = trace_ct(config)
+    else:
+        from mmdtwin.sim.phantoms.procedural import trace
+
+        tree, field = trace(config)
+    field = one_piece(field)
+    surface = Surface.of(field)
+    return Vessel(_map(tree, surface, field), surface, distance_field(field, surface))
+
+
+def _map(tree: Tree, surface: Surface, field: Grid) -> VesselMap:
+    """Centrelines that end one radius before the caps, with their inscribed radii."""
+    joined = [node for pair in tree.nodes.values() for node in pair]
+    branches = {}
+    for name, (start, end) in tree.nodes.items():
+        line = _inside(tree.curves[name], field, from_end=joined.count(start) == 1)
+        if joined.count(end) == 1:
+            line = _before_cap(line, surface)
+        if joined.count(start) == 1:
+            line = _before_cap(line[::-1], surface)[::-1]
+        length = float(arclength(line)[-1]) if len(line) else 0.0
+        if length < 2 * SPACING:
+            raise UserError(
+                f"phantom: branch '{name}' has no room inside the lumen; it is thinner than the "
+                f"voxel ({field.voxel * 1e3:.2f} mm), too short, or cut off"
+            )
+        points = evenly(line, SPACING)
+        branches[name] = Branch(points, surface.distance(points), start, end)
+    return VesselMap(branches, tree.ends)
+
+
+def _inside(line: Array, field: Grid, from_end: bool) -> Array:
+    """The part of a line before it first leaves the lumen, seen from the tree's inside."""
+    outside = np.flatnonzero(field.at(line) <= 0.0)
+    if len(outside) == 0:
+        return line
+    return line[outside[-1] + 1 :] if from_end else line[: outside[0]]
+
+
+def _before_cap(line: Array, surface: Surface) -> Array:
+    """The part of a line before the cap at its end takes away room."""
+    if len(line) == 0:
+        return line
+    step = max(float(np.linalg.norm(line[1] - line[0])), 1e-9) if len(line) > 1 else SPACING
+    room = surface.distance(line)
+    window = max(1, int(TAPER_WINDOW / step))
+    ahead = ndimage.maximum_filter1d(room, window, origin=(window - 1) // 2)
+    return line[: int(np.flatnonzero(room >= TAPER * ahead)[-1]) + 1]
+
+
+def _save(path: Path, vessel: Vessel) -> None:
+    branches = vessel.map.branches
+    arrays = {f"line.{n}": np.c_[b.points, b.radius] for n, b in branches.items()}
+    with replacing(path) as part:
+        np.savez_compressed(
+            part,
+            vertices=vessel.vertices,
+            faces=vessel.faces,
+            values=vessel.distance.values,
+            origin=vessel.distance.origin,
+            voxel=vessel.distance.voxel,
+            names=list(branches),
+            nodes=[(b.start, b.end) for b in branches.values()],
+            ends=vessel.map.ends,
+            **arrays,
+        )
+
+
+def _load(path: Path) -> Vessel | None:
+    """Return the vessel in a cache file; None if there is none or it is damaged."""
+    try:
+        with path.open("rb") as handle, np.load(handle) as data:
+            arrays = {name: data[name] for name in _ARRAYS}
+            lines = [data[f"line.{name}"] for name in arrays["names"]]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    named = zip(arrays["names"].tolist(), lines, arrays["nodes"].tolist(), strict=True)
+    branches = {n: Branch(line[:, :3], line[:, 3], *nodes) for n, line, nodes in named}
+    return Vessel(
+        VesselMap(branches, tuple(arrays["ends"].tolist())),
+        Surface(arrays["vertices"], arrays["faces"]),
+        Grid(arrays["values"], arrays["origin"], float(arrays["voxel"])),
+    )

@@ -1,0 +1,43 @@
+"""Centrelines: curves through points, and the tree they form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from mmdtwin.geometry import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """Centrelines (n, 3) m by branch name, the two nodes each joins, and the open ends."""
+
+    curves: dict[str, Array]
+    nodes: dict[str, tuple[str, str]]
+    ends: tuple[str, ...]
+
+
+def arclength(points: Array) -> Array:
+    """Distance (n,) m along a polyline (n, 3) m."""
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    return np.concatenate([[0.0], np.cumsum(steps)])
+
+
+def evenly(points: Array, step: float) -> Array:
+    """Resample a polyline (n, 3) at equal distances of at most `step` m, ends kept."""
+    s = arclength(points)
+    even = np.linspace(0.0, s[-1], max(2, int(np.ceil(s[-1] / step - 1e-9)) + 1))
+    return np.stack([np.interp(even, s, points[:, i]) for i in range(3)], axis=1)
+
+
+def smoothed(points: Array, sigma: float, step: float) -> Array:
+    """Smooth a polyline with a Gaussian of `sigma` m along it, its ends held; resample."""
+    even = evenly(points, step)
+    pad = min(len(even) - 1, int(np.ceil(4 * sigma / step)))
+    # Point reflection through an end makes the smoothed curve pass through it.
+    before = 2 * even[0] - even[pad:0:-1]
+    after = 2 * even[-1] - even[-2 : -pad - 2 : -1]
+    padded = gaussian_filter1d(np.concatenate([before, even, after]), sigma / step, axis=0)
+    return evenly(padded[pad : pad + len(even)], step)

@@ -1,0 +1,204 @@
+"""What lies behind the vessel: maps of the thickness of materials along the rays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mmdtwin.config.imager import ImagerConfig
+from mmdtwin.errors import UserError
+from mmdtwin.files import cache_dir, digest, replacing
+from mmdtwin.frame import Projection
+from mmdtwin.geometry import Array
+from mmdtwin.sim.anatomy import load_anatomy
+
+BANK_SID, BANK_SOD, BANK_PITCH = 1.1, 0.75, 0.3e-3  # m, geometry of the shipped radiographs
+BANK_SIZE = 512  # px, square
+CT_GRID = 10e-3  # m; isocentres in the CT are drawn on this grid, so that cached maps are reused
+# m, corners of the box in the CT from which isocentres are drawn: inside the thorax, far enough
+# from the CT's ends for the default field of view and 15 deg of cranial or caudal tilt.
+CT_BOX = ((-0.08, -0.25, 0.0), (0.08, -0.18, 0.0))
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Gantry angles in rad and the CT point (3,) in m at the isocentre."""
+
+    primary: float = 0.0
+    secondary: float = 0.0
+    isocentre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    name: str = "flat"
+
+
+@dataclass(frozen=True, eq=False)
+class Background:
+    """Thickness maps and the pose they were taken at.
+
+    Parameters
+    ----------
+    maps : dict of str to (h, w) float32 array
+        Thickness in m of each material (names of `attenuation`) along the ray of each pixel.
+    pose : Pose
+        Gantry angles that the imager takes, and where in the CT it looks.
+    """
+
+    maps: dict[str, NDArray[np.float32]]
+    pose: Pose
+
+
+def make_background(config: ImagerConfig, rng: np.random.Generator) -> Background:
+    """Make the background that a configuration asks for.
+
+    Parameters
+    ----------
+    config : ImagerConfig
+        "bank" draws one of the shipped radiographs and takes its gantry angles, "ct" draws an
+        isocentre in the CT and keeps the configured angles, "flat" is uniform tissue.
+    rng : Generator
+        Drawn from once.
+
+    Raises
+    ------
+    UserError
+        If the geometry does not fit the bank or the CT.
+    """
+    kind = config.background.kind
+    if kind == "flat":
+        return flat_background(config)
+    if kind == "bank":
+        return bank_background(config, int(rng.integers(len(bank_poses()))))
+    corners = np.array(CT_BOX)
+    cell = rng.integers(np.rint((corners[1] - corners[0]) / CT_GRID).astype(int) + 1)
+    return ct_background(config, corners[0] + cell * CT_GRID)
+
+
+def flat_background(config: ImagerConfig) -> Background:
+    """Uniform soft tissue of the configured thickness."""
+    shape = (config.detector.rows, config.detector.columns)
+    tissue = np.full(shape, config.background.thickness, np.float32)
+    return Background({"soft-tissue": tissue}, Pose(config.primary, config.secondary))
+
+
+def ct_background(config: ImagerConfig, isocentre: Array) -> Background:
+    """Radiograph maps of the shipped CT with its point `isocentre` (3,) m at the isocentre.
+
+    They are kept in the user's cache, by a hash of the geometry.
+    """
+    from mmdtwin.synth.xray.drr import material_maps  # cv2 and the CT only where needed
+
+    shape = (config.detector.rows, config.detector.columns)
+    x, y, z = (round(float(c), 6) for c in isocentre)
+    where = (x, y, z)
+    pose = Pose(config.primary, config.secondary, where, "ct")
+    key = (config.sid, config.sod, config.detector.pitch, shape, pose.primary, pose.secondary)
+    path = cache_dir("xray") / f"maps-{digest([2, *key, *where])}.npz"
+    maps = _read_maps(path)
+    if maps is None:
+        projection = Projection.from_carm(*key)
+        maps = material_maps(load_anatomy(), projection, np.array(where))
+        with replacing(path) as part:
+            np.savez(
+                part, allow_pickle=False, **{name.replace("-", "_"): m for name, m in maps.items()}
+            )
+    return Background(maps, pose)
+
+
+def _read_maps(path: Path) -> dict[str, NDArray[np.float32]] | None:
+    if not path.is_file():
+        return None
+    with np.load(path) as data:
+        return {name.replace("_", "-"): data[name] for name in data.files}
+
+
+def bank_poses() -> list[Pose]:
+    """Return the poses of the shipped radiographs."""
+    with np.load(_bank_file()) as data:
+        angles, isocentres = data["angles"].tolist(), data["isocentres"].tolist()
+        names = data["names"].tolist()
+    return [
+        Pose(angle[0], angle[1], (where[0], where[1], where[2]), name)
+        for angle, where, name in zip(angles, isocentres, names, strict=True)
+    ]
+
+
+def bank_background(config: ImagerConfig, index: int) -> Background:
+    """Maps of one of the shipped radiographs, on the pixels of a detector.
+
+    Raises
+    ------
+    UserError
+        If the imager has its own gantry angles, another source distance, or sees more than the
+        bank holds.
+    """
+    _check_bank_fits(config)
+    with np.load(_bank_file()) as data:
+        stored, quantum = decode(data["high"][index], data["low"][index]), float(data["quantum"])
+    height, width = config.detector.rows, config.detector.columns
+    native = stored.shape[-1] / BANK_SIZE  # samples per pixel of the bank
+    scale = native * (config.detector.pitch / config.sid)
+    scale /= BANK_PITCH / BANK_SID
+    shift = (stored.shape[-1] - 1) / 2
+    to_bank = np.array(
+        [[scale, 0, shift - scale * (width - 1) / 2], [0, scale, shift - scale * (height - 1) / 2]]
+    )
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    maps = [
+        cv2.warpAffine(
+            m.astype(np.float32) * np.float32(quantum),
+            to_bank,
+            (width, height),
+            flags=flags,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        for m in stored
+    ]
+    soft, bone = (np.maximum(m, 0.0) for m in maps)
+    return Background({"soft-tissue": soft, "bone": bone}, bank_poses()[index])
+
+
+def encode(maps: NDArray[np.uint16]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Split (..., h, w) maps into high and low bytes of their second differences (they pack)."""
+    steps = maps.astype(np.uint16)
+    for axis in (-1, -2):
+        steps = np.diff(steps, axis=axis, prepend=np.zeros_like(steps.take([0], axis)))
+    # Small negative steps would fill the high byte with 255 and 0 in turn: fold the sign.
+    folded = ((steps.astype(np.int16) << 1) ^ (steps.astype(np.int16) >> 15)).astype(np.uint16)
+    return (folded >> 8).astype(np.uint8), (folded & 255).astype(np.uint8)
+
+
+def decode(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Undo `encode`."""
+    folded = high.astype(np.uint16) << 8 | low
+    steps: NDArray[np.uint16] = ((folded >> 1) ^ (0 - (folded & 1))).astype(np.uint16)
+    for axis in (-2, -1):
+        steps = np.cumsum(steps, axis=axis, dtype=np.uint16)
+    return steps
+
+
+def _check_bank_fits(config: ImagerConfig) -> None:
+    if config.primary or config.secondary:
+        raise UserError(
+            "imager: background.kind 'bank' brings its own gantry angles; leave primary and "
+            "secondary at 0 or set background.kind to 'ct'"
+        )
+    if abs(config.sod - BANK_SOD) > 1e-3:
+        raise UserError(
+            f"imager: sod {config.sod} m: the bank was made at {BANK_SOD} m; use that "
+            "or set background.kind to 'ct'"
+        )
+    half = max(config.detector.rows, config.detector.columns) * config.detector.pitch / config.sid
+    limit = BANK_SIZE * BANK_PITCH / BANK_SID
+    if half > limit * 1.001:
+        raise UserError(
+            f"imager: the detector spans {half:.4f} of its distance, the bank {limit:.4f}; use a "
+            "smaller detector or set background.kind to 'ct'"
+        )
+
+
+def _bank_file() -> Path:
+    return Path(str(resources.files("mmdtwin.synth") / "data" / "radiographs.npz"))

@@ -1,0 +1,231 @@
+"""The Rig contract, run on every implementation."""
+
+import numpy as np
+import pytest
+from mmdtwin.actuation import CoilCurrents, MagnetPose, RotatingField, Waveform
+from mmdtwin.config import load_scenario
+from mmdtwin.control.path import plan
+from mmdtwin.errors import RigError
+from mmdtwin.field import FieldModel
+from mmdtwin.frame import Frame, Stale
+from mmdtwin.hardware import open_rig
+from mmdtwin.rig import Rig, Start
+
+SCENARIO = "soft-sheet-bifurcation"
+
+
+def twin():
+    return open_rig(scenario=load_scenario(SCENARIO, ["imager.background.kind=flat"]))
+
+
+RIGS = {"twin": twin}
+
+
+@pytest.fixture(params=RIGS.values(), ids=RIGS.keys())
+def rig(request):
+    with request.param() as rig:
+        yield rig
+
+
+def start_of(rig):
+    vessel = rig.describe().vessel
+    branch = next(b for b in vessel.branches.values() if vessel.inlet in (b.start, b.end))
+    middle = len(branch.points) // 2
+    return Start(branch.points[middle], branch.tangents[middle])
+
+
+@pytest.fixture
+def armed(rig):
+    rig.prepare(start_of(rig), seed=1)
+    rig.arm()
+    return rig
+
+
+def some_currents(rig, seq, size=0.3):
+    limits = rig.describe().limits
+    return CoilCurrents(size * limits.max_current * (-1.0) ** np.arange(len(limits.max_current)), seq=seq)
+
+
+def test_description_is_complete(rig):
+    d = rig.describe()
+    assert isinstance(d.field, FieldModel)
+    assert d.field.n_inputs == len(d.limits.max_current)
+    assert d.frame_rate > 0
+    assert set(d.actuations) <= {CoilCurrents, MagnetPose, RotatingField, Waveform}
+    for registration in (d.T_world_coils, d.T_world_imager, d.T_world_vessel):
+        R = registration.T[:3, :3]
+        np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-9)
+        assert registration.id
+        assert registration.date
+        assert registration.covariance.shape == (6, 6)
+        assert (np.linalg.eigvalsh(registration.covariance) >= 0).all()
+    plan(
+        d.vessel, start_of(rig).position, d.vessel.points[-1] * 0.9 + d.vessel.points[-2] * 0.1,
+        d.device, (0, 0, -1.0),
+    )  # fmt: skip
+
+
+def test_life_cycle(rig):
+    assert rig.state == "connected"
+    with pytest.raises(RigError, match="already"):
+        rig.connect()
+    rig.prepare(start_of(rig), seed=0)
+    rig.arm()
+    assert rig.state == "armed"
+    rig.stop("test")
+    assert rig.state == "stopped"
+    with pytest.raises(RigError, match="stopped"):
+        rig.arm()
+    rig.prepare(start_of(rig), seed=0)
+    rig.arm()
+    rig.disconnect()
+    assert rig.state == "disconnected"
+    rig.stop("always allowed")
+    with pytest.raises(RigError, match="connect"):
+        rig.prepare(start_of(rig), seed=0)
+    rig.connect()  # the fixture disconnects again
+
+
+def test_nothing_is_sent_before_arming(rig):
+    rig.prepare(start_of(rig), seed=0)
+    applied = rig.apply(some_currents(rig, rig.next_seq()))
+    assert applied.command is None
+    assert "connected" in applied.reasons[0]
+    rig.next_frame(1.0)
+    np.testing.assert_allclose(rig.telemetry().currents, 0.0, atol=1e-9)
+
+
+def test_accepted_commands_reach_the_coils(armed):
+    command = some_currents(armed, armed.next_seq(), size=0.05)
+    armed.next_frame(1.0)
+    applied = armed.apply(command)
+    np.testing.assert_allclose(applied.command.values, command.values)
+    assert applied.reasons == ()
+    for _ in range(4):
+        armed.next_frame(1.0)
+    np.testing.assert_allclose(armed.telemetry().currents, command.values, rtol=0.05)
+
+
+def test_whatever_is_asked_currents_stay_within_limits(armed):
+    limits = armed.describe().limits
+    for size in (50.0, -50.0, np.nan):
+        frame = armed.next_frame(1.0)
+        assert isinstance(frame, Frame)
+        applied = armed.apply(some_currents(armed, armed.next_seq(), size))
+        assert applied.reasons
+        measured = armed.telemetry().currents
+        assert np.isfinite(measured).all()
+        assert (np.abs(measured) <= limits.max_current * 1.001).all()
+
+
+def test_an_actuation_the_rig_does_not_take_is_refused(armed):
+    taken = armed.describe().actuations
+    for command in (MagnetPose(np.eye(4)), RotatingField(np.array([0, 0, 1.0]), 1e-3, 1.0)):
+        if type(command) not in taken:
+            with pytest.raises(RigError, match="takes CoilCurrents"):
+                armed.apply(command)
+
+
+def test_a_waveform_is_played_by_the_driver(armed):
+    if Waveform not in armed.describe().actuations:
+        pytest.skip("this rig takes no waveforms")
+    n = len(armed.describe().limits.max_current)
+    armed.next_frame(1.0)
+    rows = np.zeros((3, n))
+    rows[:, 0] = (0.0, 1.0, 1.0)
+    armed.apply(Waveform(np.array([0.02, 0.1, 0.4]), rows, seq=armed.next_seq()))
+    seen = []
+    for _ in range(5):
+        armed.next_frame(1.0)
+        seen.append(armed.telemetry().currents[0])
+    assert seen[0] < seen[-1]
+    assert seen[-1] == pytest.approx(1.0, rel=0.05)
+
+
+def test_the_gate_cannot_be_driven_around(armed):
+    with pytest.raises(RigError, match="through apply only"):
+        armed._send(some_currents(armed, 99))
+    with pytest.raises(TypeError, match="final"):
+        type("Sneaky", (type(armed),), {"apply": lambda self, a: None})
+    sub = type("Sub", (type(armed),), {"_send": lambda self, command: None})
+    with pytest.raises(RigError, match="through apply only"):
+        sub._send(armed, some_currents(armed, 99))
+
+
+def test_every_rig_class_has_the_final_apply(rig):
+    for cls in type(rig).__mro__:
+        if cls is not Rig and issubclass(cls, Rig):
+            assert "apply" not in cls.__dict__
+    assert type(rig).apply is Rig.apply
+
+
+def test_an_old_command_expires(armed):
+    armed.next_frame(1.0)
+    command = some_currents(armed, armed.next_seq(), size=0.1)
+    armed.apply(CoilCurrents(command.values, seq=command.seq, valid_for=0.1))
+    for _ in range(8):  # 0.53 s later
+        armed.next_frame(1.0)
+    np.testing.assert_allclose(armed.telemetry().currents, 0.0, atol=0.01)
+
+
+def test_stop_brings_the_currents_to_zero(armed):
+    armed.next_frame(1.0)
+    armed.apply(some_currents(armed, armed.next_seq()))
+    armed.next_frame(1.0)
+    armed.stop("test")
+    for _ in range(5):
+        armed.next_frame(1.0)
+    np.testing.assert_allclose(armed.telemetry().currents, 0.0, atol=0.01)
+
+
+def test_frames_are_delivered_late_in_order_and_after_now(armed):
+    d = armed.describe()
+    before = armed.clock.now()
+    last = None
+    for _ in range(6):
+        frame = armed.next_frame(1.0)
+        assert frame.t_received > before
+        assert frame.t_received == pytest.approx(armed.clock.now())
+        assert frame.t_received - frame.t_exposure == pytest.approx(d.image_delay)
+        if last is not None:
+            assert frame.seq == last.seq + 1
+            assert frame.t_exposure - last.t_exposure == pytest.approx(1 / d.frame_rate)
+        assert frame.image.shape == frame.projection.shape
+        assert frame.live
+        last, before = frame, armed.clock.now()
+
+
+def test_a_timeout_gives_stale_and_time_passes(armed):
+    armed.next_frame(1.0)
+    before = armed.clock.now()
+    stale = armed.next_frame(1e-3)
+    assert isinstance(stale, Stale)
+    assert armed.clock.now() - before == pytest.approx(1e-3)
+    assert isinstance(armed.next_frame(1.0), Frame)
+
+
+def test_read_latest_never_moves_time(armed):
+    assert isinstance(armed.read_latest(1.0), Stale)
+    frame = armed.next_frame(1.0)
+    before = armed.clock.now()
+    assert armed.read_latest(10.0).seq == frame.seq
+    assert isinstance(armed.read_latest(1e-6), Stale)
+    assert armed.clock.now() == before
+
+
+def test_telemetry_carries_times_and_dose(armed):
+    armed.next_frame(1.0)
+    readings = armed.telemetry()
+    assert readings.state == "armed"
+    assert readings.dose > 0
+    assert (readings.temperatures > 250).all()
+    assert {"currents", "temperatures", "dose"} <= set(readings.times)
+
+
+def test_leaving_the_context_stops_and_disconnects():
+    rig = twin()
+    with pytest.raises(ZeroDivisionError), rig:
+        rig.prepare(start_of(rig), seed=0)
+        rig.arm()
+        raise ZeroDivisionError
+    assert rig.state == "disconnected"

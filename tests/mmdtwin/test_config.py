@@ -1,0 +1,102 @@
+"""Configuration errors: one line that names file, key and what is allowed."""
+
+import pytest
+import yaml
+from mmdtwin.config import KINDS, load_scenario, names, override, read
+from mmdtwin.errors import ConfigError
+from mmdtwin.files import digest
+
+DEFAULT = "soft-sheet-bifurcation"
+
+
+def one_line(error):
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize("scenario", names("scenarios"))
+def test_every_shipped_scenario_resolves(scenario):
+    config = load_scenario(scenario)
+    assert config.coils.coils
+    assert len(config.hash) == 16
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if names(k)])
+def test_every_preset_says_where_it_comes_from(kind):
+    for name in names(kind):
+        data, where = read(kind, name)
+        about = data.get("source") or data.get("description") or data["vessel"]["source"]
+        assert len(about) > 5, where
+
+
+def test_unknown_scenario_lists_what_is_known():
+    with pytest.raises(ConfigError) as error:
+        load_scenario("no-such")
+    assert DEFAULT in one_line(error)
+
+
+def test_missing_file_is_named():
+    with pytest.raises(ConfigError) as error:
+        load_scenario("nowhere/at-all.yaml")
+    assert "nowhere/at-all.yaml" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("coils.max_current=0", ("coils.max_current", "greater than 0", "got 0")),
+        ("coils.max_current=.nan", ("max_current", "finite")),
+        ("device.lenght=1", ("lenght", "unknown key", "length")),
+        ("device.links=many", ("device.links", "integer", "many")),
+        ("imager.detector.bits=99", ("imager.detector.bits", "16")),
+        ("task.timeout=-1", ("task.timeout", "greater than 0")),
+        ("nonsense=1", ("nonsense", "unknown key", "coils")),
+        ("task.timeout", ("--set", "key=value")),
+        ("task.timeout.x=1", ("--set", "holds a value")),
+    ],
+)
+def test_bad_values_name_key_and_what_is_allowed(assignment, words):
+    with pytest.raises(ConfigError) as error:
+        load_scenario(DEFAULT, [assignment])
+    text = one_line(error)
+    for word in words:
+        assert word in text
+
+
+def test_errors_in_a_file_name_the_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    data, _ = read("scenarios", DEFAULT)
+    path.write_text(yaml.safe_dump({**data, "colour": "blue"}))
+    with pytest.raises(ConfigError) as error:
+        load_scenario(path)
+    assert "mine.yaml" in one_line(error)
+    assert "colour" in one_line(error)
+    path.write_text("a: [1, 2")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_scenario(path)
+    path.write_text("- 1")
+    with pytest.raises(ConfigError, match="mapping"):
+        load_scenario(path)
+
+
+def test_errors_in_a_part_name_the_part_by_its_own_file(tmp_path):
+    device, _ = read("devices", "soft-sheet")
+    path = tmp_path / "device.yaml"
+    path.write_text(yaml.safe_dump({**device, "width": -1}))
+    with pytest.raises(ConfigError) as error:
+        load_scenario(DEFAULT, device=str(path))
+    assert "device.yaml" in one_line(error)
+    assert "width" in one_line(error)
+
+
+def test_overrides_do_not_change_their_input_and_reach_the_hash():
+    data = {"a": {"b": 1}, "c": 2}
+    assert override(data, ["a.b=5", "a.d=[1, 2]"]) == {"a": {"b": 5, "d": [1, 2]}, "c": 2}
+    assert data == {"a": {"b": 1}, "c": 2}
+    assert load_scenario(DEFAULT).hash == load_scenario(DEFAULT).hash
+    assert load_scenario(DEFAULT).hash != load_scenario(DEFAULT, ["task.timeout=59"]).hash
+
+
+def test_digest_does_not_depend_on_key_order():
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})

@@ -1,0 +1,126 @@
+"""The gate is pure: whatever comes in, what goes out is within the limits."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from mmdtwin.actuation import CoilCurrents, RotatingField, Waveform
+from mmdtwin.errors import UserError
+from mmdtwin.safety import MAX_VALID_FOR, GateState, Limits, gate, scale_to_limits
+
+N = 4
+LIMITS = Limits(
+    max_current=np.array([10.0, 10.0, 5.0, 10.0]),
+    max_power=600.0,
+    max_slew=np.full(N, 100.0),
+    resistance=np.array([2.0, 2.0, 4.0, 1.0]),
+    max_temperature=350.0,
+)
+anything = st.floats(allow_nan=True, allow_infinity=True, width=64)
+moderate = st.floats(-200, 200)
+
+
+def state(values=None, time=0.0, **more):
+    return GateState(np.zeros(N) if values is None else np.asarray(values), time, armed=True, **more)
+
+
+@given(arrays(float, N, elements=anything), st.floats(0, 10))
+def test_whatever_is_asked_what_is_sent_is_within_limits(values, now):
+    sent, after, reasons = gate(CoilCurrents(values, seq=1), state(), LIMITS, now)
+    assert np.isfinite(sent.values).all()
+    assert (np.abs(sent.values) <= LIMITS.max_current * (1 + 1e-12)).all()
+    assert (LIMITS.resistance * sent.values**2).sum() <= LIMITS.max_power * (1 + 1e-9)
+    assert (np.abs(sent.values) <= LIMITS.max_slew * now * (1 + 1e-9)).all()
+    np.testing.assert_array_equal(after.values, sent.values)
+    changed = not np.array_equal(sent.values, values)
+    assert bool(reasons) == changed
+
+
+@given(arrays(float, N, elements=moderate))
+def test_scaling_keeps_the_shape_of_the_field(values):
+    scale = scale_to_limits(values, LIMITS)
+    assert 0 < scale <= 1
+    sent, _, _ = gate(CoilCurrents(values, seq=1), state(time=-1e6), LIMITS, 0.0)
+    np.testing.assert_allclose(sent.values, values * scale, rtol=1e-12)
+    if scale < 1:  # exactly at a limit, not further down than needed
+        at_current = np.max(np.abs(sent.values) / LIMITS.max_current)
+        at_power = (LIMITS.resistance * sent.values**2).sum() / LIMITS.max_power
+        assert max(at_current, at_power) == pytest.approx(1.0)
+
+
+def test_the_state_passed_in_is_not_changed():
+    before = state(np.ones(N))
+    gate(CoilCurrents(np.full(N, 3.0), seq=1), before, LIMITS, 1.0)
+    np.testing.assert_array_equal(before.values, np.ones(N))
+    assert before.seq == -1
+
+
+def test_unarmed_old_and_foreign_commands_are_refused_without_effect():
+    ask = CoilCurrents(np.ones(N), seq=3)
+    unarmed = GateState(np.zeros(N), 0.0)
+    cases = [
+        (ask, unarmed, "not armed"),
+        (ask, state(seq=3), "not newer"),
+        (RotatingField(np.array([0, 0, 1.0]), 0.01, 1.0, seq=9), state(), "not gated"),
+    ]
+    for command, given_state, word in cases:
+        sent, after, reasons = gate(command, given_state, LIMITS, 1.0)
+        assert sent is None
+        assert after is given_state
+        assert word in reasons[0]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        CoilCurrents([np.nan, 0, 0, 0], seq=1),
+        CoilCurrents([np.inf, 0, 0, 0], seq=1),
+        CoilCurrents([1.0, 2.0], seq=1),
+        CoilCurrents(np.ones(N), seq=1, valid_for=0.0),
+        CoilCurrents(np.ones(N), seq=1, valid_for=np.nan),
+        Waveform(np.array([0.1, 0.1]), np.ones((2, N)), seq=1),
+        Waveform(np.array([-0.1, 0.1]), np.ones((2, N)), seq=1),
+        Waveform(np.array([0.1]), np.ones((2, N)), seq=1),
+        Waveform(np.zeros(0), np.zeros((0, N)), seq=1),
+    ],
+    ids=lambda c: type(c).__name__,
+)
+def test_a_malformed_command_sends_zero_and_says_why(command):
+    sent, after, reasons = gate(command, state(np.ones(N)), LIMITS, 1.0)
+    np.testing.assert_array_equal(sent.values, np.zeros(N))
+    assert "zero sent" in reasons[0]
+    assert after.seq == 1
+
+
+def test_a_hot_coil_sends_zero():
+    sent, _, reasons = gate(CoilCurrents(np.ones(N), seq=1), state(temperature=351.0), LIMITS, 1.0)
+    assert not sent.values.any()
+    assert "351 K" in reasons[0]
+
+
+def test_slew_is_limited_from_the_set_point_in_force():
+    sent, _, reasons = gate(CoilCurrents([8.0, 0, 0, 0], seq=1), state([2.0, 0, 0, 0]), LIMITS, 0.02)
+    assert sent.values[0] == pytest.approx(4.0)  # 2 A + 100 A/s * 0.02 s
+    assert reasons == ("slowed to the slew limit",)
+
+
+def test_every_row_of_a_waveform_is_gated():
+    rows = np.array([[50.0, 0, 0, 0], [-50.0, 0, 0, 0]])
+    sent, after, _ = gate(Waveform(np.array([1.0, 1.05]), rows, seq=1), state(), LIMITS, 0.0)
+    assert np.abs(sent.values).max() <= 10.0
+    assert abs(sent.values[1, 0] - sent.values[0, 0]) <= 100.0 * 0.05 + 1e-9
+    np.testing.assert_array_equal(after.values, sent.values[-1])
+
+
+def test_no_command_stays_in_force_for_long():
+    sent, _, reasons = gate(CoilCurrents(np.ones(N), seq=1, valid_for=60.0), state(), LIMITS, 1.0)
+    assert sent.valid_for == MAX_VALID_FOR
+    assert "valid_for" in reasons[0]
+
+
+@pytest.mark.parametrize("name", ["max_current", "max_power", "max_slew", "resistance"])
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf, None])
+def test_limits_cannot_be_absent_or_zero(name, value):
+    with pytest.raises(UserError, match=f"limits.{name}"):
+        Limits(**{**vars(LIMITS), name: value})

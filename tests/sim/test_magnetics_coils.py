@@ -1,0 +1,123 @@
+"""The coil system as a field model: laws, shapes, refusals, and what the shipped one can do."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from mmdtwin.errors import ConfigError, OutOfWorkspaceError, UserError
+from mmdtwin.sim.magnetics import CoilSystem
+from mmdtwin.sim.magnetics.check import random_points
+
+
+@pytest.fixture(scope="module")
+def coils() -> CoilSystem:
+    return CoilSystem.load("octomag-like")
+
+
+@pytest.fixture
+def points(coils) -> np.ndarray:
+    return random_points(60, coils.workspace_radius, np.random.default_rng(0))
+
+
+def test_shapes(coils, points):
+    currents = np.ones(coils.n_coils)
+    field, gradient = coils.field_and_gradient(points, currents)
+    jacobian = coils.jacobian(points, currents)
+    assert coils.n_inputs == coils.n_coils == 8
+    assert coils.workspace_radius == pytest.approx(0.03)
+    assert field.shape == (60, 3)
+    assert gradient.shape == (60, 3, 3)
+    assert coils.unit_field(points).shape == jacobian[0].shape == (60, 8, 3)
+    assert coils.unit_gradient(points).shape == jacobian[1].shape == (60, 8, 3, 3)
+    assert coils.unit_gradient_derivative(points, [0, 0, 1]).shape == (60, 8, 3, 3)
+    assert coils.unit_field(np.empty((0, 3))).shape == (0, 8, 3)
+
+
+def test_gradient_is_symmetric_and_traceless(coils, points):
+    """Curl and divergence vanish in free space; both are left to rounding, 1e-9 T/m per A."""
+    gradient = coils.unit_gradient(points)
+    assert_allclose(gradient, np.swapaxes(gradient, 2, 3), rtol=0, atol=1e-9)
+    assert_allclose(np.trace(gradient, axis1=2, axis2=3), 0.0, atol=1e-9)
+
+
+def test_kernel_and_unit_fields_agree(coils, points):
+    """Superposition: the combined table gives the sum over coils; tolerance: rounding."""
+    currents = np.random.default_rng(1).uniform(-20, 20, coils.n_coils)
+    field, gradient = coils.field_and_gradient(points, currents)
+    assert_allclose(field, np.einsum("c,nci->ni", currents, coils.unit_field(points)), atol=1e-14)
+    expected = np.einsum("c,ncij->nij", currents, coils.unit_gradient(points))
+    assert_allclose(gradient, expected, atol=1e-12)
+
+
+def test_gradient_derivative_matches_differences(coils, points):
+    """Central difference, step 0.1 mm: truncation (h / 36 mm)^2 times some 10 = 1e-4 at worst."""
+    inner, h = 0.9 * points, 1e-4
+    direction = np.array([0.48, -0.6, 0.64])
+    ahead = coils.unit_gradient(inner + h * direction)
+    behind = coils.unit_gradient(inner - h * direction)
+    rate = coils.unit_gradient_derivative(inner, 3 * direction)
+    assert_allclose(rate, (ahead - behind) / (2 * h), atol=1e-4 * np.abs(rate).max())
+
+
+def test_field_points_along_the_axes_at_the_centre(coils):
+    """Each axis passes through the origin, where a positive current makes a field along it."""
+    field = coils.unit_field(np.zeros((1, 3)))[0]
+    axes = np.array([coil.axis for coil in coils.config.coils])
+    length = np.linalg.norm(field, axis=1, keepdims=True)
+    # The fit leaves 1e-5 of the field, the axes are written with six digits.
+    assert_allclose(field / length, axes, atol=1e-4)
+
+
+def test_field_and_five_gradients_are_independent(coils):
+    """Eight coils, rank eight: condition below 6 with a gradient weighed by 50 mm."""
+    field = coils.unit_field(np.zeros((1, 3)))[0]
+    g = coils.unit_gradient(np.zeros((1, 3)))[0]
+    five = np.stack([g[:, 0, 0], g[:, 0, 1], g[:, 0, 2], g[:, 1, 1], g[:, 1, 2]], axis=1)
+    assert np.linalg.cond(np.hstack([field, 0.05 * five])) < 6.0
+
+
+def test_windings_do_not_overlap(coils):
+    """Cylinders whose axes meet at the origin stay on their sides of the plane between them."""
+    config = coils.config.coils
+    for i, a in enumerate(config):
+        face = np.linalg.norm(a.position) - a.length / 2
+        for b in config[i + 1 :]:
+            half_angle = np.arccos(np.dot(a.axis, b.axis)) / 2
+            assert a.outer_radius < face * np.tan(half_angle)
+
+
+def test_resistance_is_that_of_the_copper(coils):
+    """60 % copper in the window at 60 degC, 1.68e-8 ohm m (1 + 0.0039 * 40); written to 1 %."""
+    coil = coils.config.coils[0]
+    window = (coil.outer_radius - coil.inner_radius) * coil.length
+    wire = np.pi * (coil.inner_radius + coil.outer_radius) * coil.turns
+    expected = 1.68e-8 * 1.156 * wire * coil.turns / (0.6 * window)
+    assert coil.resistance == pytest.approx(expected, rel=0.01)
+
+
+def test_outside_is_refused_with_distance_and_radius(coils):
+    with pytest.raises(OutOfWorkspaceError, match=r"31\.00 mm .* radius of 30 mm"):
+        coils.unit_field([[0.0, 0.0, 0.0], [0.0, 0.031, 0.0]])
+    coils.unit_field([[0.03, 0.0, 0.0]])  # the border belongs to it
+
+
+@pytest.mark.parametrize(
+    "bad", [[0.0, 0.0, 0.0], [[0.0, 0.0]], [[0.0, np.nan, 0.0]], [[0.0, 0.0, np.inf]]]
+)
+def test_bad_points_are_refused(coils, bad):
+    with pytest.raises(UserError, match="point"):
+        coils.field_and_gradient(bad, np.zeros(8))
+
+
+@pytest.mark.parametrize("bad", [np.zeros(7), np.zeros((1, 8)), [np.nan] * 8, [np.inf] * 8])
+def test_bad_currents_are_refused(coils, bad):
+    for ask in (coils.field_and_gradient, coils.jacobian):
+        with pytest.raises(UserError, match="currents"):
+            ask(np.zeros((1, 3)), bad)
+    with pytest.raises(UserError, match="currents"):
+        coils.to_magpylib(bad)
+
+
+def test_unknown_name_says_what_is_known():
+    with pytest.raises(ConfigError, match="octomag-like"):
+        CoilSystem.load("no-such-coils")
