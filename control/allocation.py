@@ -9,13 +9,14 @@ from numpy.typing import ArrayLike
 
 from mmdtwin.errors import UserError
 from mmdtwin.field import FieldModel
-from mmdtwin.geometry import Array, unit
+from mmdtwin.geometry import Array, aligning_rotation, unit
 from mmdtwin.safety import Limits, scale_to_limits
 
 FIELD_UNIT = 1e-3  # T, and
 FORCE_UNIT = 1e-6  # N: errors of this size weigh alike where not all can be met
 DAMPING = 1e-4  # of the largest singular value: a direction ten times it is met to 1 %
-STIFFNESS_DAMPING = 0.02  # of the whole stiffness row: below it the free directions cannot help
+STIFFNESS_DAMPING = 0.02  # of the whole stiffness: below it the free directions cannot help
+ACROSS = 0.6  # weight of the stiffness across the well against the one along it
 DIFFERENCE = 1e-3  # m to either side; d2B/ds2 of a source at 70 mm errs by 1e-3 of itself
 
 
@@ -25,6 +26,9 @@ class Stiffness:
 
     With F the force on the device's moment, d(F . direction)/ds = -value at the point. The other
     two directions must be held by something else: Earnshaw's theorem forbids a well in all three.
+    The best that can be had there is a hill of half the height both ways, uncoupled from the
+    well, and it is asked for with `ACROSS` of the weight: a well alone can come with a hill many
+    times as steep, which lifts a device off the wall.
 
     Parameters
     ----------
@@ -120,8 +124,7 @@ def allocate(
         raise UserError("allocate: give at least one of field, force and stiffness")
     if m is None and (force is not None or stiffness is not None):
         raise UserError("allocate: a force or a stiffness needs the device's moment, (3,) A m2")
-    unit_field, unit_force, unit_stiffness = _rows(field_model, p, m, stiffness)
-
+    unit_field, unit_force = _rows(field_model, p, m)
     rows, wanted = [np.empty((0, field_model.n_inputs))], [np.empty(0)]
     if field is not None:
         rows.append(unit_field / FIELD_UNIT)
@@ -138,33 +141,39 @@ def allocate(
     scale = 1.0 if limits is None else scale_to_limits(inputs, limits)
     limited = scale < 1.0
     inputs = inputs * scale
-    if unit_stiffness is not None and stiffness is not None and not limited:
-        missing = stiffness.value - float(unit_stiffness @ inputs)
-        extra = _least_change(unit_stiffness / root, free, missing) / root
-        share = 1.0 if limits is None else _room(inputs, extra, limits)
-        inputs = inputs + share * extra
-        limited = share < 1.0
+    unit_stiffness = None
+    if stiffness is not None and m is not None:
+        unit_stiffness = _stiffness_rows(field_model, p, m, stiffness)
+        if not limited:
+            extra = _soften(unit_stiffness, stiffness.value, inputs, free / root[:, None])
+            share = 1.0 if limits is None else _room(inputs, extra, limits)
+            inputs = inputs + share * extra
+            limited = share < 1.0
     return Allocation(
         inputs=inputs,
         field=unit_field @ inputs,
         force=None if unit_force is None else unit_force @ inputs,
-        stiffness=None if unit_stiffness is None else float(unit_stiffness @ inputs),
+        stiffness=None if unit_stiffness is None else float(unit_stiffness[0] @ inputs),
         scale=scale,
         residual=float(np.linalg.norm(matrix @ inputs - target)),
         limited=limited,
     )
 
 
-def _rows(
-    model: FieldModel, point: Array, moment: Array | None, stiffness: Stiffness | None
-) -> tuple[Array, Array | None, Array | None]:
-    """Return what one ampere makes: field (3, n), force (3, n) and stiffness (n,)."""
-    zero = np.zeros(model.n_inputs)
-    if stiffness is None:
-        field, gradient = model.jacobian(point[None], zero)
-        force = None if moment is None else np.einsum("j,cji->ic", moment, gradient[0])
-        return field[0].T, force, None
-    assert moment is not None  # allocate has refused a stiffness without one
+def _rows(model: FieldModel, point: Array, moment: Array | None) -> tuple[Array, Array | None]:
+    """Return what one ampere makes at the point: field (3, n) and force (3, n)."""
+    field, gradient = model.jacobian(point[None], np.zeros(model.n_inputs))
+    force = None if moment is None else np.einsum("j,cji->ic", moment, gradient[0])
+    return field[0].T, force
+
+
+def _stiffness_rows(
+    model: FieldModel, point: Array, moment: Array, stiffness: Stiffness
+) -> Array:
+    """Return what one ampere makes of -d(force)/d(place), (6, n) N/m per A.
+
+    In axes along the well (0) and across it (1, 2), the components are 00, 01, 02, 12, 11, 22.
+    """
     if not np.isfinite(stiffness.value):
         raise UserError("allocate: stiffness.value is not a finite number of N/m")
     direction = unit(_vector("stiffness.direction", stiffness.direction))
@@ -174,11 +183,12 @@ def _rows(
     reach = model.workspace_radius - DIFFERENCE
     distance = float(np.linalg.norm(point))
     middle = point * (max(reach, 0.0) / distance) if distance > reach else point
-    step = DIFFERENCE * direction
-    field, gradient = model.jacobian(np.stack([point, middle + step, middle - step]), zero)
-    force = np.einsum("j,kcji->kic", moment, gradient)
-    along = direction @ force
-    return field[0].T, force[0], (along[2] - along[1]) / (2 * DIFFERENCE)
+    axes = aligning_rotation(direction).T
+    places = np.concatenate([middle + DIFFERENCE * axes, middle - DIFFERENCE * axes])
+    _, gradient = model.jacobian(places, np.zeros(model.n_inputs))
+    force = np.einsum("j,kcji,ai->kac", moment, gradient, axes)
+    slope = (force[3:] - force[:3]) / (2 * DIFFERENCE)  # [place axis, force axis, input]
+    return np.stack([slope[i, j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 2), (1, 1), (2, 2))])
 
 
 def _damped_solution(matrix: Array, target: Array) -> tuple[Array, Array]:
@@ -193,12 +203,18 @@ def _damped_solution(matrix: Array, target: Array) -> tuple[Array, Array]:
     return solution, vt[int(np.sum(s > damping)) :].T
 
 
-def _least_change(row: Array, free: Array, missing: float) -> Array:
-    """Return the shortest change (n,) within the free directions that adds `missing` to a row."""
-    seen = row @ free
-    floor = (STIFFNESS_DAMPING**2) * float(row @ row)
-    power = float(seen @ seen) + floor
-    return free @ seen * (missing / power) if power > 0.0 else np.zeros_like(row)
+def _soften(rows: Array, value: float, inputs: Array, free: Array) -> Array:
+    """Return the change (n,) within the free directions (n, k) that comes nearest to the well.
+
+    `rows` are those of `_stiffness_rows`.
+    """
+    weight = np.array([1.0, ACROSS, ACROSS, ACROSS, ACROSS / 2, ACROSS / 2])
+    wanted = value * np.array([1.0, 0.0, 0.0, 0.0, -0.5, -0.5])
+    missing = weight * (wanted - rows @ inputs)
+    reached = (weight[:, None] * rows) @ free
+    floor = STIFFNESS_DAMPING * float(np.linalg.norm(rows)) * float(np.linalg.norm(free, 2))
+    damped = reached.T @ reached + floor**2 * np.eye(free.shape[1])
+    return np.asarray(free @ np.linalg.solve(damped, reached.T @ missing)) if floor else inputs * 0
 
 
 def _room(inputs: Array, extra: Array, limits: Limits) -> float:

@@ -49,31 +49,33 @@ class Controller(ABC):
 
 @dataclass(frozen=True)
 class FollowerGains:
-    """Tuning of the path follower, SI.
-
-    The well is what makes the loop fast: the field itself pulls the device back along the path
-    with `stiffness`, without waiting for an image. Images only move the well.
-    """
+    """Tuning of the path follower, SI."""
 
     speed: float = 3.0e-3  # m/s of the reference along the path
     lead: float = 1.5e-3  # m, the reference waits when the device is this far behind
     field: float = 10e-3  # T
-    stiffness: float = 2.0e-3  # N/m asked of the well
-    gain: float = 1.2e-3  # N/m of image feedback along the path
-    integral: float = 0.8e-3  # N/(m s)
+    stiffness: float = 1.0e-3  # N/m asked of the well
+    feedback: float = 0.15e-3  # N/m along the path where no well can be made
+    integral: float = 0.8  # 1/s, how fast the well is moved against a lasting error
+    max_offset: float = 6e-3  # m of the well from the reference
     max_along: float = 8e-6  # N
-    lateral_gain: float = 1.0e-3  # N/m across the path in the image
-    max_lateral: float = 2e-6  # N
-    lift: float = 0.7  # fraction of the submerged weight that is carried
+    lateral: float = 0.2e-3  # N/m across the path in the image
+    max_lateral: float = 1.5e-6  # N
+    lift: float = 0.5  # fraction of the submerged weight that is carried
 
 
 class PathFollower(Controller):
     """Leads the device along the path in a travelling well of the magnetic energy.
 
     The field points along the path and holds the sheet in line. Along the path the force falls
-    with distance (allocated stiffness), which the walls make possible: Earnshaw's theorem forbids
-    a well in three directions, not in one. Part of the weight is carried, so that the sheet
-    slides on the floor of the lumen with little friction.
+    linearly with place, F(s) = k (s_well - s): the field itself pulls the device to the well,
+    wherever it is, without waiting for an image. Images only move the well. Were the feedback
+    gain higher than the well's stiffness, the delay of 0.15 s would make the loop swing; a gain
+    equal to the stiffness is one field fixed in space, whatever the delay.
+
+    The walls make the well possible: Earnshaw's theorem forbids one in three directions, not in
+    one. Half the weight is carried, so that the sheet slides on the floor with little friction
+    and the curved floor still centres it.
     """
 
     def __init__(
@@ -82,42 +84,49 @@ class PathFollower(Controller):
         super().__init__(description, path)
         self.gains = gains or FollowerGains()
         self._reference = 0.0
-        self._integral = 0.0
+        self._offset = 0.0
         self._t: float | None = None
 
     def decide(self, estimate: Estimate) -> Decision:
-        """Return currents for the well around where the device will be when they act."""
-        g, path = self.gains, self.path
+        """Return the currents that put the well where it is to be."""
         dt = 0.0 if self._t is None else max(estimate.t - self._t, 0.0)
         self._t = estimate.t
-        self._move_reference(estimate, dt)
-        error = self._reference - estimate.s
         if estimate.tracked:
-            self._integral = float(
-                np.clip(self._integral + g.integral * error * dt, -g.max_along, g.max_along)
-            )
-        along = float(np.clip(g.gain * error + self._integral, -g.max_along, g.max_along))
-        delay = self.description.image_delay + self.description.actuation_delay
-        speed = float(np.clip(estimate.speed, -2 * g.speed, 2 * g.speed))
-        s = estimate.s + speed * delay
-        tangent = path.tangent(s)
-        direction = path.chord(s, self.description.device.length)
-        push = -g.lateral_gain * estimate.lateral
+            self._move_well(estimate, dt)
+        at = self.path.at(estimate.s)
+        direction = self.path.chord(estimate.s, self.description.device.length)
+        rest = self._across(estimate)
+        # What stiffness is to be had here decides the force at the device.
+        well = self._allocate(at, direction, rest).stiffness or 0.0
+        along = self._along(estimate, max(well, self.gains.feedback))
+        currents = self._allocate(at, direction, rest + along).inputs
+        return self._report(currents, at, direction, self.path.at(self._reference))
+
+    def _move_well(self, estimate: Estimate, dt: float) -> None:
+        g = self.gains
+        furthest = min(estimate.s + g.lead, self.path.length)
+        wanted = min(self._reference + g.speed * dt, furthest)
+        self._reference = max(wanted, min(self._reference, furthest))
+        error = self._reference - estimate.s
+        self._offset = float(
+            np.clip(self._offset + g.integral * error * dt, -g.max_offset, g.max_offset)
+        )
+
+    def _along(self, estimate: Estimate, stiffness: float) -> Array:
+        g = self.gains
+        distance = self._reference + self._offset - estimate.s
+        size = float(np.clip(stiffness * distance, -g.max_along, g.max_along))
+        return size * self.path.tangent(estimate.s)
+
+    def _across(self, estimate: Estimate) -> Array:
+        g = self.gains
+        push = -g.lateral * estimate.lateral
         size = float(np.linalg.norm(push))
         if size > g.max_lateral:
             push *= g.max_lateral / size
-        lift = -DOWN * g.lift * self.description.device.weight
-        allocation = self._allocate(path.at(s), direction, tangent, along * tangent + push + lift)
-        return self._report(allocation.inputs, path.at(s), direction, path.at(self._reference))
+        return np.asarray(push - DOWN * g.lift * self.description.device.weight)
 
-    def _move_reference(self, estimate: Estimate, dt: float) -> None:
-        if not estimate.tracked:
-            return
-        furthest = min(estimate.s + self.gains.lead, self.path.length)
-        wanted = min(self._reference + self.gains.speed * dt, furthest)
-        self._reference = max(wanted, min(self._reference, furthest))
-
-    def _allocate(self, point: Array, direction: Array, tangent: Array, force: Array) -> Allocation:
+    def _allocate(self, point: Array, direction: Array, force: Array) -> Allocation:
         return allocate(
             self._field,
             point,
@@ -125,7 +134,7 @@ class PathFollower(Controller):
             force=force,
             moment=self.description.device.moment * direction,
             limits=self.description.limits,
-            stiffness=Stiffness(tangent, self.gains.stiffness),
+            stiffness=Stiffness(direction, self.gains.stiffness),
         )
 
 

@@ -325,10 +325,8 @@ def _arclength(points: Array) -> Array:
 
 def _smoothed(points: Array) -> Array:
     """Gaussian smoothing along a polyline whose ends stay where they are."""
-    pad = min(len(points) - 1, int(4 * SMOOTHING_LENGTH / _RAW_STEP))
+    sigma = SMOOTHING_LENGTH / _RAW_STEP
+    pad = int(4 * sigma) + 1
     # Continued through each end by point reflection, the curve passes through the end itself.
-    before = 2 * points[0] - points[pad:0:-1]
-    after = 2 * points[-1] - points[-2 : -pad - 2 : -1]
-    extended = np.concatenate([before, points, after])
-    smooth = gaussian_filter1d(extended, SMOOTHING_LENGTH / _RAW_STEP, axis=0, mode="nearest")
-    return smooth[pad : pad + len(points)]
+    extended = np.pad(points, ((pad, pad), (0, 0)), mode="reflect", reflect_type="odd")
+    return gaussian_filter1d(extended, sigma, axis=0)[pad:-pad]

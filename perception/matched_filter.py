@@ -27,8 +27,15 @@ GUARD = 4.0  # px around the device that never enter the background: blur and be
 SINGLE_SCORE = 6.0  # in one frame without a background, anatomy passes for less than this; assumed
 PAIR_SCORE = 6.5  # noise alone, the same in every frame as far as it is that of the first frames,
 # passes 5.5 among 1e5 pairs of places and shapes; one more is a margin, assumed
+PAIR_THRESHOLD = 4.5  # reported, but unconfirmed; assumed
 PAIR_ERROR = 1.5  # px, each axis; grid of the pair search and slow turning, assumed
 CLUTTER_ERROR = 2.0  # px, each axis; pull of unknown anatomy on an unconfirmed detection, assumed
+EXCESS_SCORE = 4.0  # score at which the variance is twice its bound; measured on sequences
+TURN = np.radians(20.0)  # spread of the direction about that of the last frames; assumed
+SHAPE_COST = 1.0  # of changing shape, as a squared deviation; assumed
+MAX_COST = 9.0  # a device may flip; assumed
+TYPICAL_SCORE = 5.0  # at which a squared deviation turns into a score: d(s^2) = 2 s ds
+FORGET = 0.7  # per frame, so that one bad match does no harm; assumed
 CONFIRMED_SHARE = 0.9  # of the device that must have a known background: parts mislead; assumed
 
 
@@ -97,6 +104,8 @@ class MatchedFilterDetector(Detector):
         # A Gaussian of about the area of the device.
         self._device_sigma = float(np.sqrt(self.length * self.width / (4 * np.pi)))
         self._pairs = PairFilter(self._bank)
+        self._found: list[tuple[Detection, int]] = []  # last detections and their templates
+        self._handicap = np.zeros(len(self._bank.bars), np.float32)
         self._first: tuple[Array, float] = (np.zeros(2), 0.0)  # where it was when learning began
         self._matched: tuple[Frame, Image, float] | None = None
 
@@ -105,11 +114,14 @@ class MatchedFilterDetector(Detector):
         self.background.reset()
         self._model.forget_noise()
         self._matched = None
+        self._found = []
+        self._handicap[:] = 0.0
 
     def detect(self, frame: Frame, region: Region | None = None) -> list[Detection]:
         """Return detections, best first; see `Detector.detect`."""
         log, gain = self._match(frame)
         self._model.measure(log, gain)
+        self._found = []
         if region is not None and float(region[1]) <= MAX_FINE_RADIUS:
             found = self._fine(log, gain, np.asarray(region[0], float), float(region[1]))
         else:
@@ -120,6 +132,7 @@ class MatchedFilterDetector(Detector):
     def learn(self, frame: Frame, position: ArrayLike, uncertainty: float) -> None:
         """Take the frame into the background, except a disc that must hold the device."""
         log, gain = self._match(frame)
+        self._remember(np.asarray(position, float))
         if not self.background.frames:
             self._first = (np.asarray(position, float), uncertainty)
         radius = self.length / 2 + GUARD + uncertainty
@@ -131,6 +144,20 @@ class MatchedFilterDetector(Detector):
         du, dv = np.arange(left, right) - u, np.arange(top, bottom) - v
         excluded = du[None, :] ** 2 + dv[:, None] ** 2 <= radius**2
         self.background.update(log, gain, excluded, (top, left))
+
+    def _remember(self, position: Array) -> None:
+        """Handicap templates unlike the one that fitted best where the device turned out to be."""
+        gaps = [float(np.hypot(*(d.position - position))) for d, _ in self._found]
+        if not gaps or min(gaps) > self.width:
+            self._handicap *= FORGET
+            return
+        last = self._bank.bars[self._found[int(np.argmin(gaps))][1]]
+        angles = np.array([bar.angle for bar in self._bank.bars])
+        shapes = np.array([bar.shape for bar in self._bank.bars])
+        turn = np.abs((angles - last.angle + np.pi / 2) % np.pi - np.pi / 2)
+        cost = (turn / TURN) ** 2 + SHAPE_COST * (shapes != last.shape)
+        fresh = np.minimum(cost, MAX_COST) / (2.0 * TYPICAL_SCORE)
+        self._handicap += ((fresh - self._handicap) * (1.0 - FORGET)).astype(np.float32)
 
     def _match(self, frame: Frame) -> tuple[Image, float]:
         # `detect` and `learn` are given the same frame one after the other.
@@ -175,6 +202,7 @@ class MatchedFilterDetector(Detector):
         snr, weight = self._snr(log, gain, crop)
         known = (weight > 0).astype(np.float32)
         confirmed = cv2.GaussianBlur(known, (0, 0), self._device_sigma) > CONFIRMED_SHARE
+        snr -= self._handicap[:, None, None]
         best = np.where(confirmed, snr.max(axis=0), np.float32(0.0))
 
         def unit(index: int) -> Array:
@@ -192,12 +220,13 @@ class MatchedFilterDetector(Detector):
         after = places(start, spread + GUARD + self.length, crop.size)
         near = np.hypot(*(after - (centre - crop.origin)).T) <= radius
         pair = self._pairs.find(snr, self._model.noise, before, after[near])
-        if pair is None or pair[1] < PAIR_SCORE:
+        if pair is None or pair[1] < PAIR_THRESHOLD:
             return []
         place, score, index = pair
         bar = self._bank.bars[index]
         covariance = PAIR_ERROR**2 * np.eye(2)
-        return [Detection(crop.origin + place, covariance, score, bar.angle, bar.length)]
+        sure = score >= PAIR_SCORE
+        return [Detection(crop.origin + place, covariance, score, bar.angle, bar.length, sure)]
 
     def _single_frame(
         self, log: Image, crop: _Crop, centre: Array, radius: float
@@ -229,16 +258,22 @@ class MatchedFilterDetector(Detector):
         for v, u in self._peaks(best, self.width, centre - crop.origin, radius):
             index = int(snr[:, v, u].argmax())
             score = float(snr[index, v, u])
+            bar = self._bank.bars[index]
+            axis = np.array([np.cos(bar.angle), np.sin(bar.angle)])
+            # A part of the device fits a shorter bar as well as a device seen short does.
+            part = np.outer(axis, axis) * ((self.length - bar.length) / 4) ** 2
+            covariance = unit(index) * (_excess(score) / score**2) + error**2 * np.eye(2)
             offset = _peak_offset(snr[index, v - 2 : v + 3, u - 2 : u + 3])
             detection = Detection(
                 position=crop.origin + np.array([u, v]) + offset,
-                covariance=unit(index) / score**2 + error**2 * np.eye(2),
+                covariance=covariance + part,
                 score=score,
                 angle=self._angle(snr[:, v, u], index),
-                length=self._bank.bars[index].length,
+                length=bar.length,
                 confirmed=confirmed,
             )
             detections.append(detection)
+            self._found.append((detection, index))
         return detections
 
     def _taper(self, size: int) -> Image:
@@ -261,7 +296,8 @@ class MatchedFilterDetector(Detector):
         mean_weight = cv2.GaussianBlur(weight, (0, 0), self._device_sigma)
         floor = np.float32(1e-3) * mean_weight.max()
         scale = 1.0 / np.sqrt(np.maximum(mean_weight, floor))
-        return self._bank.correlate(weighted) * scale * (-1.0 / sigma)[:, None, None], weight
+        snr = self._bank.correlate(weighted) * scale * (-1.0 / sigma)[:, None, None]
+        return snr, weight
 
     def _angle(self, snr: NDArray[np.float32], index: int) -> float:
         before, after, step = self._bank.neighbours[index]
@@ -319,6 +355,11 @@ class MatchedFilterDetector(Detector):
             if all(np.hypot(*(candidate.position - k.position)) > self.width for k in kept):
                 kept.append(candidate)
         return kept[: self.max_detections]
+
+
+def _excess(score: float) -> float:
+    """By how much the variance exceeds its bound: faint peaks jump to noise (threshold effect)."""
+    return 1.0 + (EXCESS_SCORE / score) ** 4
 
 
 def _paraboloid() -> Array:

@@ -22,7 +22,7 @@ SURPRISE = 9.2  # 99 %: above it the motion model was too stiff
 CALM = 4.6  # 90 %: below it the process noise steps back
 NOISE_STEPS = (1.0, 4.0, 16.0)  # multipliers of the process noise; assumed, after filters that
 # multiply by 3, 5 and 100 when innovations leave their gates and step back when they return
-WEAK = 0.4  # of the usual score: less is not the device; assumed
+WEAK = 0.55  # of the usual score: less is not the device; assumed
 STRONG = 1.5  # of the usual score: more is no better, so that bone edges do not win; assumed
 SCORE_MEMORY = 10  # hits over which the usual score is averaged; assumed
 CONSECUTIVE = 4  # consistent weaker hits that also begin a track or end a loss; assumed

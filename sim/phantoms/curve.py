@@ -35,9 +35,7 @@ def evenly(points: Array, step: float) -> Array:
 def smoothed(points: Array, sigma: float, step: float) -> Array:
     """Smooth a polyline with a Gaussian of `sigma` m along it, its ends held; resample."""
     even = evenly(points, step)
-    pad = min(len(even) - 1, int(np.ceil(4 * sigma / step)))
+    pad = int(4 * sigma / step) + 1
     # Point reflection through an end makes the smoothed curve pass through it.
-    before = 2 * even[0] - even[pad:0:-1]
-    after = 2 * even[-1] - even[-2 : -pad - 2 : -1]
-    padded = gaussian_filter1d(np.concatenate([before, even, after]), sigma / step, axis=0)
-    return evenly(padded[pad : pad + len(even)], step)
+    extended = np.pad(even, ((pad, pad), (0, 0)), mode="reflect", reflect_type="odd")
+    return evenly(gaussian_filter1d(extended, sigma / step, axis=0)[pad:-pad], step)
