@@ -16,7 +16,11 @@ FIELD_UNIT = 1e-3  # T, and
 FORCE_UNIT = 1e-6  # N: errors of this size weigh alike where not all can be met
 DAMPING = 1e-4  # of the largest singular value: a direction ten times it is met to 1 %
 STIFFNESS_DAMPING = 0.02  # of the whole stiffness: below it the free directions cannot help
-ACROSS = 0.6  # weight of the stiffness across the well against the one along it
+# Weights of -dF/dx in axes along the well, sideways and on the hill (0, 1, 2), and the wanted
+# values as fractions of the well's. The hill itself follows from the sum being zero.
+COMPONENTS = ((0, 0), (0, 1), (0, 2), (1, 2), (1, 1))
+WEIGHTS = np.array([1.0, 0.6, 0.1, 0.1, 1.0])
+WANTED = np.array([1.0, 0.0, 0.0, 0.0, 0.5])
 DIFFERENCE = 1e-3  # m to either side; d2B/ds2 of a source at 70 mm errs by 1e-3 of itself
 
 
@@ -24,11 +28,11 @@ DIFFERENCE = 1e-3  # m to either side; d2B/ds2 of a source at 70 mm errs by 1e-3
 class Stiffness:
     """A magnetic well along one line: the force along it falls by `value` per metre.
 
-    With F the force on the device's moment, d(F . direction)/ds = -value at the point. The other
-    two directions must be held by something else: Earnshaw's theorem forbids a well in all three.
-    The best that can be had there is a hill of half the height both ways, uncoupled from the
-    well, and it is asked for with `ACROSS` of the weight: a well alone can come with a hill many
-    times as steep, which lifts a device off the wall.
+    With F the force on the device's moment, d(F . direction)/ds = -value at the point.
+    Earnshaw's theorem forbids a well in all three directions: the stiffnesses add up to zero. So
+    one direction, `hill`, must be held by something else, such as weight on a floor; sideways,
+    half of `value` is asked for, and no coupling between sideways and along. With fewer free
+    inputs than wishes, these are met in the sense of weighted least squares.
 
     Parameters
     ----------
@@ -36,10 +40,14 @@ class Stiffness:
         Along the vessel, in the field model's frame; need not have length 1.
     value : float
         N/m, positive for a well.
+    hill : (3,) array
+        Direction, either way, in which the device is held by something else. Where it is along
+        `direction` any direction across is taken.
     """
 
     direction: Array
     value: float
+    hill: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,10 +178,7 @@ def _rows(model: FieldModel, point: Array, moment: Array | None) -> tuple[Array,
 def _stiffness_rows(
     model: FieldModel, point: Array, moment: Array, stiffness: Stiffness
 ) -> Array:
-    """Return what one ampere makes of -d(force)/d(place), (6, n) N/m per A.
-
-    In axes along the well (0) and across it (1, 2), the components are 00, 01, 02, 12, 11, 22.
-    """
+    """Return what one ampere makes of -d(force)/d(place), `COMPONENTS` of it, N/m per A."""
     if not np.isfinite(stiffness.value):
         raise UserError("allocate: stiffness.value is not a finite number of N/m")
     direction = unit(_vector("stiffness.direction", stiffness.direction))
@@ -183,12 +188,12 @@ def _stiffness_rows(
     reach = model.workspace_radius - DIFFERENCE
     distance = float(np.linalg.norm(point))
     middle = point * (max(reach, 0.0) / distance) if distance > reach else point
-    axes = aligning_rotation(direction).T
+    axes = aligning_rotation(direction, _vector("stiffness.hill", stiffness.hill)).T
     places = np.concatenate([middle + DIFFERENCE * axes, middle - DIFFERENCE * axes])
     _, gradient = model.jacobian(places, np.zeros(model.n_inputs))
     force = np.einsum("j,kcji,ai->kac", moment, gradient, axes)
     slope = (force[3:] - force[:3]) / (2 * DIFFERENCE)  # [place axis, force axis, input]
-    return np.stack([slope[i, j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 2), (1, 1), (2, 2))])
+    return np.stack([slope[i, j] for i, j in COMPONENTS])
 
 
 def _damped_solution(matrix: Array, target: Array) -> tuple[Array, Array]:
@@ -208,10 +213,8 @@ def _soften(rows: Array, value: float, inputs: Array, free: Array) -> Array:
 
     `rows` are those of `_stiffness_rows`.
     """
-    weight = np.array([1.0, ACROSS, ACROSS, ACROSS, ACROSS / 2, ACROSS / 2])
-    wanted = value * np.array([1.0, 0.0, 0.0, 0.0, -0.5, -0.5])
-    missing = weight * (wanted - rows @ inputs)
-    reached = (weight[:, None] * rows) @ free
+    missing = WEIGHTS * (value * WANTED - rows @ inputs)
+    reached = (WEIGHTS[:, None] * rows) @ free
     floor = STIFFNESS_DAMPING * float(np.linalg.norm(rows)) * float(np.linalg.norm(free, 2))
     damped = reached.T @ reached + floor**2 * np.eye(free.shape[1])
     return np.asarray(free @ np.linalg.solve(damped, reached.T @ missing)) if floor else inputs * 0

@@ -15,6 +15,13 @@ from mmdtwin.geometry import Array
 from mmdtwin.rig import RigDescription
 
 
+OVERSPEED = 2.5  # times the wanted speed
+BLEED = 0.3  # of the steady force, each frame
+STUCK_BEHIND = 0.8e-3  # m behind the reference
+STUCK_SPEED = 1.0e-3  # m/s
+LIFT_DECAY = 0.2  # of the extra lift, each frame, once it moves
+
+
 @dataclass(frozen=True, eq=False)
 class Decision:
     """What a controller wants: currents to apply, and why, for pictures and logs.
@@ -53,15 +60,18 @@ class FollowerGains:
 
     speed: float = 3.0e-3  # m/s of the reference along the path
     lead: float = 1.5e-3  # m, the reference waits when the device is this far behind
-    field: float = 10e-3  # T
+    field: float = 15e-3  # T
     stiffness: float = 1.0e-3  # N/m asked of the well
-    feedback: float = 0.15e-3  # N/m along the path where no well can be made
-    integral: float = 0.8  # 1/s, how fast the well is moved against a lasting error
-    max_offset: float = 6e-3  # m of the well from the reference
-    max_along: float = 8e-6  # N
-    lateral: float = 0.2e-3  # N/m across the path in the image
-    max_lateral: float = 1.5e-6  # N
-    lift: float = 0.5  # fraction of the submerged weight that is carried
+    feedback: float = 0.2e-3  # N/m along the path where no well can be made
+    integral: float = 1.0e-3  # N/(m s), against friction, slopes and flow
+    max_along: float = 3e-6  # N, beside what carries the weight along the path
+    ahead: float = 1.8e-3  # m, how far before the device the field looks: its tip turns first
+    lateral: float = 0.8e-3  # N/m across the path in the image
+    lateral_integral: float = 1.5e-3  # N/(m s), until the device slides off what holds it
+    max_lateral: float = 5e-6  # N
+    lift: float = 0.3  # fraction of the submerged weight that is carried
+    hop: float = 0.6  # 1/s, how fast more is carried while the device is held up by something
+    max_lift: float = 1.0
 
 
 class PathFollower(Controller):
@@ -74,7 +84,7 @@ class PathFollower(Controller):
     equal to the stiffness is one field fixed in space, whatever the delay.
 
     The walls make the well possible: Earnshaw's theorem forbids one in three directions, not in
-    one. Half the weight is carried, so that the sheet slides on the floor with little friction
+    one. A third of the weight is carried, so that the sheet slides on the floor with little friction
     and the curved floor still centres it.
     """
 
@@ -84,7 +94,9 @@ class PathFollower(Controller):
         super().__init__(description, path)
         self.gains = gains or FollowerGains()
         self._reference = 0.0
-        self._offset = 0.0
+        self._steady = 0.0
+        self._aside = np.zeros(3)
+        self._lift = self.gains.lift
         self._t: float | None = None
 
     def decide(self, estimate: Estimate) -> Decision:
@@ -93,8 +105,12 @@ class PathFollower(Controller):
         self._t = estimate.t
         if estimate.tracked:
             self._move_well(estimate, dt)
+            self._lean(estimate, dt)
+            self._carry(estimate, dt)
         at = self.path.at(estimate.s)
-        direction = self.path.chord(estimate.s, self.description.device.length)
+        direction = self.path.chord(
+            estimate.s + self.gains.ahead, self.description.device.length
+        )
         rest = self._across(estimate)
         # What stiffness is to be had here decides the force at the device.
         well = self._allocate(at, direction, rest).stiffness or 0.0
@@ -108,23 +124,45 @@ class PathFollower(Controller):
         wanted = min(self._reference + g.speed * dt, furthest)
         self._reference = max(wanted, min(self._reference, furthest))
         error = self._reference - estimate.s
-        self._offset = float(
-            np.clip(self._offset + g.integral * error * dt, -g.max_offset, g.max_offset)
+        self._steady = float(
+            np.clip(self._steady + g.integral * error * dt, -g.max_along, g.max_along)
         )
+        if abs(estimate.speed) > OVERSPEED * g.speed and estimate.speed * self._steady > 0:
+            self._steady *= 1 - BLEED  # it came loose: what freed it would now fling it
+
+    def _carry(self, estimate: Estimate, dt: float) -> None:
+        """Carry more of the weight while the device is stuck: friction falls and edges are passed.
+
+        More force would free it too, and then fling it.
+        """
+        g = self.gains
+        behind = self._reference - estimate.s > STUCK_BEHIND
+        if behind and abs(estimate.speed) < STUCK_SPEED:
+            self._lift = min(self._lift + g.hop * dt, g.max_lift)
+        else:
+            self._lift += LIFT_DECAY * (g.lift - self._lift)
 
     def _along(self, estimate: Estimate, stiffness: float) -> Array:
         g = self.gains
-        distance = self._reference + self._offset - estimate.s
-        size = float(np.clip(stiffness * distance, -g.max_along, g.max_along))
-        return size * self.path.tangent(estimate.s)
+        wanted = stiffness * (self._reference - estimate.s) + self._steady
+        size = float(np.clip(wanted, -g.max_along, g.max_along))
+        tangent = self.path.tangent(estimate.s)
+        # The lift carries one part of the weight; the rest of it must not pull along the path.
+        slope = (1 - self._lift) * self.description.device.weight * float(-DOWN @ tangent)
+        return (size + slope) * tangent
+
+    def _lean(self, estimate: Estimate, dt: float) -> None:
+        """Build up force across the path against a lasting offset, along with the path's turns."""
+        g, tangent = self.gains, self.path.tangent(estimate.s)
+        aside = self._aside - g.lateral_integral * dt * estimate.lateral
+        self._aside = _shortened(aside - tangent * (aside @ tangent), g.max_lateral)
+        if float(aside @ estimate.lateral) > 0:
+            self._aside *= 1 - BLEED  # it has crossed the path: what pushed it there is too much
 
     def _across(self, estimate: Estimate) -> Array:
         g = self.gains
-        push = -g.lateral * estimate.lateral
-        size = float(np.linalg.norm(push))
-        if size > g.max_lateral:
-            push *= g.max_lateral / size
-        return np.asarray(push - DOWN * g.lift * self.description.device.weight)
+        push = _shortened(self._aside - g.lateral * estimate.lateral, g.max_lateral)
+        return push - DOWN * self._lift * self.description.device.weight
 
     def _allocate(self, point: Array, direction: Array, force: Array) -> Allocation:
         return allocate(
@@ -134,8 +172,14 @@ class PathFollower(Controller):
             force=force,
             moment=self.description.device.moment * direction,
             limits=self.description.limits,
-            stiffness=Stiffness(direction, self.gains.stiffness),
+            stiffness=Stiffness(direction, self.gains.stiffness, DOWN),
         )
+
+
+def _shortened(vector: Array, longest: float) -> Array:
+    """The vector, or one of the greatest length allowed."""
+    length = float(np.linalg.norm(vector))
+    return vector * (longest / length) if length > longest else vector
 
 
 class DoNothing(Controller):

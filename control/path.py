@@ -16,6 +16,7 @@ from mmdtwin.rig import DeviceFacts
 from mmdtwin.vessel import VesselMap
 
 SMOOTHING = 1.0e-3  # m along the path, of the resting height: a sheet spans steps of the floor
+CORNER = 2.0e-3  # m along the path: at a junction the path keeps to the side of its branch
 DOWN = np.array([0.0, 0.0, -1.0])
 
 
@@ -102,6 +103,7 @@ def plan(
         If a point lies outside the lumen, or the device is wider than the lumen on the way.
     """
     route = vessel.path(start, target)
+    spacing = float(route.arclength[-1]) / (len(route.arclength) - 1)
     narrowest = 2 * float(route.radius.min())
     if narrowest <= device.width:
         raise UserError(
@@ -110,14 +112,23 @@ def plan(
         )
     if route.arclength[-1] < device.length / 10:
         raise UserError("path: start and target are at the same place in the vessel")
-    tangents = unit(np.gradient(route.points, route.arclength, axis=0))
+    centre = _round_corners(route.points, CORNER / max(spacing, 1e-6))
+    tangents = unit(np.gradient(centre, axis=0))
     fall = np.asarray(down, float) - tangents * (tangents @ np.asarray(down, float))[:, None]
     lowered = resting_offset(route.radius, device.width, device.thickness)[:, None] * fall
-    spacing = float(route.arclength[-1]) / (len(route.arclength) - 1)
     lowered = gaussian_filter1d(lowered, SMOOTHING / spacing, axis=0, mode="nearest")
-    points = route.points + lowered
+    points = centre + lowered
     s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     return Path(points, route.radius, s, tuple(route.branches))
+
+
+def _round_corners(points: Array, sigma: float) -> Array:
+    """Smooth a curve (n, 3) with its ends held, by reflecting it through them."""
+    pad = min(len(points) - 1, int(np.ceil(4 * sigma)))
+    before = 2 * points[0] - points[pad:0:-1]
+    after = 2 * points[-1] - points[-2 : -pad - 2 : -1]
+    extended = np.concatenate([before, points, after])
+    return gaussian_filter1d(extended, sigma, axis=0, mode="nearest")[pad : pad + len(points)]
 
 
 def down_in(T_world_vessel: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -20,15 +21,19 @@ Prior = Callable[[Array], float]
 GATE = 13.8  # squared Mahalanobis distance, 99.9 % of chi-square with 2 degrees of freedom
 SURPRISE = 9.2  # 99 %: above it the motion model was too stiff
 CALM = 4.6  # 90 %: below it the process noise steps back
-NOISE_STEPS = (1.0, 4.0, 16.0)  # multipliers of the process noise; assumed, after filters that
+NOISE_STEPS = (1.0, 5.0, 100.0)  # multipliers of the process noise; assumed, after filters that
 # multiply by 3, 5 and 100 when innovations leave their gates and step back when they return
 WEAK = 0.55  # of the usual score: less is not the device; assumed
 STRONG = 1.5  # of the usual score: more is no better, so that bone edges do not win; assumed
 SCORE_MEMORY = 10  # hits over which the usual score is averaged; assumed
-CONSECUTIVE = 4  # consistent weaker hits that also begin a track or end a loss; assumed
-REPEATED_SCORE = 4.0  # of each of these: noise reaches it in one search window of ten; assumed
+# A faint detection is evidence by what it scores above FAINT, the level of the highest peaks of
+# noise; evidence in one place adds up, and fades when nothing is seen there. All assumed.
+FAINT = 3.5
+ENOUGH = 4.0
+FADE = 0.7
+FORGOTTEN = 0.3
 HOLD_SPEED = 5.0  # px/s; before the first detection the search widens at this speed, and
-HOLD_SIGMA = 15.0  # px; up to this deviation: a device further away would have been seen; assumed
+HOLD_SIGMA = 10.0  # px; up to this deviation: a device further away would have been seen; assumed
 CORRIDOR_SIGMA = 3.0  # px; error of the projected centreline (registration, breathing); assumed
 OUTSIDE = 3.0  # CORRIDOR_SIGMAs beyond the corridor at which a detection is refused
 
@@ -62,6 +67,20 @@ class Corridor:
         return max(float(distance) - float(self._widths[index]), 0.0)
 
 
+@dataclass(frozen=True, eq=False)
+class _Suspect:
+    """A place where faint detections kept coming up, not yet taken for the device."""
+
+    detection: Detection
+    t: float
+    evidence: float
+
+    def could_be(self, d: Detection, t: float, speed: float) -> bool:
+        spread = np.sqrt(np.trace(d.covariance + self.detection.covariance))
+        reach = 2.0 * float(spread) + speed * (t - self.t)
+        return float(np.hypot(*(d.position - self.detection.position))) <= reach
+
+
 class Tracker:
     """Constant-velocity Kalman filter with one target and adaptive process noise.
 
@@ -76,13 +95,17 @@ class Tracker:
     ----------
     acceleration_density : float, default 50.0
         q, px^2/s^3: a change of velocity of 7 px/s (1.4 mm/s at 0.2 mm/px) in a second; assumed.
-    max_speed : float, default 30.0
-        Largest expected speed, px/s: sets the velocity's prior and the growth of the search
-        while lost; 6 mm/s at 0.2 mm/px, assumed.
+    velocity_sigma : float, default 15.0
+        Deviation of the velocity, px/s per axis, of a device just found: 3 mm/s at 0.2 mm/px;
+        assumed.
+    lost_speed : float, default 150.0
+        Growth of the search while lost, px/s: 30 mm/s at 0.2 mm/px, a device carried off by the
+        flow or let go by the magnet; assumed.
     coast_time : float, default 0.5
         Time without a detection, s, after which the track is lost; assumed.
     acquire_score : float, default 7.0
-        A single detection this strong begins a track or ends a loss; weaker ones must repeat.
+        A single confirmed detection this strong begins a track or ends a loss; fainter ones must
+        repeat.
         White noise alone reaches 6 less than once in 1e3 full frames; one more for frames that
         are not white; assumed.
     min_quality : float, default 2.5
@@ -96,14 +119,16 @@ class Tracker:
     def __init__(
         self,
         acceleration_density: float = 50.0,
-        max_speed: float = 30.0,
+        velocity_sigma: float = 15.0,
+        lost_speed: float = 150.0,
         coast_time: float = 0.5,
         acquire_score: float = 7.0,
         min_quality: float = 2.5,
         max_sigma: float = 200.0,
     ) -> None:
         self.acceleration_density = acceleration_density
-        self.max_speed = max_speed
+        self.velocity_sigma = velocity_sigma
+        self.lost_speed = lost_speed
         self.coast_time = coast_time
         self.acquire_score = acquire_score
         self.min_quality = min_quality
@@ -138,11 +163,11 @@ class Tracker:
         self._x = np.concatenate([position, np.zeros(2)])
         self._p = np.zeros((4, 4))
         self._p[:2, :2] = covariance
-        self._p[2:, 2:] = (self.max_speed / 2) ** 2 * np.eye(2)
+        self._p[2:, 2:] = self.velocity_sigma**2 * np.eye(2)
         self._t = self._last_hit = t
         self._score = 0.0
         self._step = 0
-        self._pending: tuple[Array, float, int] | None = None
+        self._suspects: list[_Suspect] = []
 
     def update(
         self, detections: Sequence[Detection], t: float, corridor: Prior | None = None
@@ -165,13 +190,15 @@ class Tracker:
         searching = not self._seen or self.state == "lost"
         self._x, self._p = self._advanced(t)
         self._t, self._fresh = t, False
-        hit = self._associate(detections, corridor)
+        ranked = self._ranked(detections, corridor)
         if searching:
-            self._acquire(hit)
-        elif hit is None:
-            self._miss()
+            self._acquire(ranked)
+            return self._track()
+        likely = [d for d in ranked if d.score >= WEAK * self._usual]
+        if likely:
+            self._correct(likely[0])
         else:
-            self._correct(hit)
+            self._miss()
         return self._track()
 
     def is_news(self, t: float) -> bool:
@@ -228,7 +255,7 @@ class Tracker:
         noise = np.kron(np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]]), np.eye(2)) * q
         x, p = f @ self._x, f @ self._p @ f.T + noise
         if self._state_at(t) == "lost":
-            p = self._widened(self.max_speed * dt, self.max_sigma)
+            p = self._widened(self.lost_speed * dt, self.max_sigma)
         return x, p
 
     def _widened(self, growth: float, limit: float) -> Array:
@@ -236,18 +263,14 @@ class Tracker:
         sigma = float(np.sqrt(np.linalg.eigvalsh(self._p[:2, :2])[-1]))
         p = np.zeros((4, 4))
         p[:2, :2] = max(min(sigma + growth, limit), sigma) ** 2 * np.eye(2)
-        p[2:, 2:] = (self.max_speed / 2) ** 2 * np.eye(2)
+        p[2:, 2:] = self.velocity_sigma**2 * np.eye(2)
         return p
 
-    def _associate(
-        self, detections: Sequence[Detection], corridor: Prior | None
-    ) -> Detection | None:
-        """The detection of least cost (minus twice its log likelihood), if any is in the gate."""
-        best, least = None, np.inf
+    def _ranked(self, detections: Sequence[Detection], corridor: Prior | None) -> list[Detection]:
+        """Detections in the gate, least cost (minus twice the log likelihood) first."""
         cap = STRONG * self._usual if self._usual else np.inf
-        for d in detections:
-            if d.score < WEAK * self._usual:
-                continue
+        costs: list[tuple[float, int]] = []
+        for i, d in enumerate(detections):
             innovation = self._p[:2, :2] + d.covariance
             offset = d.position - self._x[:2]
             distance = float(offset @ np.linalg.solve(innovation, offset))
@@ -255,10 +278,8 @@ class Tracker:
             if distance > GATE or outside > OUTSIDE:
                 continue
             spread = float(np.log(np.linalg.det(innovation)))
-            cost = distance + spread + outside**2 - min(d.score, cap) ** 2
-            if cost < least:
-                best, least = d, cost
-        return best
+            costs.append((distance + spread + outside**2 - min(d.score, cap) ** 2, i))
+        return [detections[i] for _, i in sorted(costs)]
 
     def _correct(self, d: Detection) -> None:
         innovation = self._p[:2, :2] + d.covariance
@@ -278,7 +299,6 @@ class Tracker:
 
     def _hit(self, d: Detection) -> None:
         self._last_hit, self._score = self._t, d.score
-        self._pending = None
         self._usual += (d.score - self._usual) / SCORE_MEMORY
         self._quality += (d.score - self._quality) / SCORE_MEMORY
         # Weighted by the share of the score that is not noise, a faint frame turns it little.
@@ -291,24 +311,33 @@ class Tracker:
         self._quality -= self._quality / SCORE_MEMORY
         self._step = min(self._step + 1, len(NOISE_STEPS) - 1)
 
-    def _acquire(self, hit: Detection | None) -> None:
-        """Begin on one strong detection or on several weak ones that agree."""
+    def _acquire(self, candidates: list[Detection]) -> None:
+        """Begin on one strong detection, or where fainter ones keep coming up."""
         self._score = 0.0
-        if hit is None or hit.score < REPEATED_SCORE:
-            self._pending = None
-            return
-        hits = 1
-        if self._pending is not None:
-            position, since, count = self._pending
-            sigma = float(np.sqrt(np.trace(hit.covariance)))
-            near = 3 * sigma + self.max_speed * (self._t - since)
-            hits = count + 1 if np.hypot(*(hit.position - position)) <= near else 1
-        self._pending = (hit.position, self._t, hits)
-        sure = hit.confirmed and hit.score >= self.acquire_score
-        if sure or hits >= CONSECUTIVE:
-            self._begin(hit.position, hit.covariance, self._t)
-            self._usual = self._quality = hit.score
-            self._hit(hit)
+        for d in candidates:
+            if d.confirmed and d.score >= self.acquire_score:
+                self._take_up(d)
+                return
+        old = self._suspects
+        self._suspects = []
+        for d in candidates:
+            if d.score <= FAINT:
+                continue
+            matched = [s for s in old if s.could_be(d, self._t, 2 * self.velocity_sigma)]
+            before = max((s.evidence for s in matched), default=0.0)
+            old = [s for s in old if s not in matched]
+            evidence = before + d.score - FAINT
+            if evidence >= ENOUGH:
+                self._take_up(d)
+                return
+            self._suspects.append(_Suspect(d, self._t, evidence))
+        faded = [_Suspect(s.detection, s.t, FADE * s.evidence) for s in old]
+        self._suspects += [s for s in faded if s.evidence > FORGOTTEN]
+
+    def _take_up(self, d: Detection) -> None:
+        self._begin(d.position, d.covariance, self._t)
+        self._usual = self._quality = d.score
+        self._hit(d)
 
     def _track(
         self, x: Array | None = None, p: Array | None = None, t: float | None = None
