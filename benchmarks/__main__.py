@@ -107,7 +107,7 @@ def measure() -> dict[str, float]:
         ),
         200,
     )  # fmt: skip
-    tracker = ImageTracker.for_device(d.device)
+    tracker = ImageTracker.for_rig(d)
     frame = rig.next_frame(1.0)
     place = frame.projection.project(rig.truth().world.position)
     tracker.start(place, 5.0, frame.t_exposure)

@@ -15,7 +15,7 @@ from mmdtwin.safety import Limits, scale_to_limits
 FIELD_UNIT = 1e-3  # T, and
 FORCE_UNIT = 1e-6  # N: errors of this size weigh alike where not all can be met
 DAMPING = 1e-4  # of the largest singular value: a direction ten times it is met to 1 %
-STIFFNESS_DAMPING = 0.02  # of the whole stiffness: below it the free directions cannot help
+STIFFNESS_DAMPING = 0.1  # of the whole stiffness: below it the free directions cannot help
 # Weights of -dF/dx in axes along the well, sideways and on the hill (0, 1, 2), and the wanted
 # values as fractions of the well's. The hill itself follows from the sum being zero.
 COMPONENTS = ((0, 0), (0, 1), (0, 2), (1, 2), (1, 1))

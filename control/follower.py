@@ -60,6 +60,7 @@ class FollowerGains:
 
     speed: float = 3.0e-3  # m/s of the reference along the path
     lead: float = 1.5e-3  # m, the reference waits when the device is this far behind
+    blind: float = 4.0e-3  # m the reference goes before the device is seen for the first time
     field: float = 15e-3  # T
     stiffness: float = 1.0e-3  # N/m asked of the well
     feedback: float = 0.2e-3  # N/m along the path where no well can be made
@@ -94,6 +95,7 @@ class PathFollower(Controller):
         super().__init__(description, path)
         self.gains = gains or FollowerGains()
         self._reference = 0.0
+        self._seen = False
         self._steady = 0.0
         self._aside = np.zeros(3)
         self._lift = self.gains.lift
@@ -103,6 +105,10 @@ class PathFollower(Controller):
         """Return the currents that put the well where it is to be."""
         dt = 0.0 if self._t is None else max(estimate.t - self._t, 0.0)
         self._t = estimate.t
+        if not self._seen and not estimate.tracked:
+            # A device at rest can hide in the image; moving it shows it.
+            self._reference = min(self._reference + self.gains.speed * dt, self.gains.blind)
+        self._seen = self._seen or estimate.tracked
         if estimate.tracked:
             self._move_well(estimate, dt)
             self._lean(estimate, dt)
@@ -154,14 +160,15 @@ class PathFollower(Controller):
     def _lean(self, estimate: Estimate, dt: float) -> None:
         """Build up force across the path against a lasting offset, along with the path's turns."""
         g, tangent = self.gains, self.path.tangent(estimate.s)
-        aside = self._aside - g.lateral_integral * dt * estimate.lateral
+        offset = _level(estimate.lateral)
+        aside = self._aside - g.lateral_integral * dt * offset
         self._aside = _shortened(aside - tangent * (aside @ tangent), g.max_lateral)
-        if float(aside @ estimate.lateral) > 0:
+        if float(aside @ offset) > 0:
             self._aside *= 1 - BLEED  # it has crossed the path: what pushed it there is too much
 
     def _across(self, estimate: Estimate) -> Array:
         g = self.gains
-        push = _shortened(self._aside - g.lateral * estimate.lateral, g.max_lateral)
+        push = _shortened(self._aside - g.lateral * _level(estimate.lateral), g.max_lateral)
         return push - DOWN * self._lift * self.description.device.weight
 
     def _allocate(self, point: Array, direction: Array, force: Array) -> Allocation:
@@ -174,6 +181,11 @@ class PathFollower(Controller):
             limits=self.description.limits,
             stiffness=Stiffness(direction, self.gains.stiffness, DOWN),
         )
+
+
+def _level(offset: Array) -> Array:
+    """The horizontal part: floor and weight decide the height."""
+    return np.asarray(offset - DOWN * float(offset @ DOWN))
 
 
 def _shortened(vector: Array, longest: float) -> Array:

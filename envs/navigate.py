@@ -100,7 +100,7 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
         self._observation = OBSERVATIONS[observation](description)
         self.action_space = self._action.space
         self.observation_space = self._observation.space
-        self._tracker = ImageTracker.for_device(description.device)
+        self._tracker = ImageTracker.for_rig(description)
         self._ready = False
 
     def reset(

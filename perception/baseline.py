@@ -9,12 +9,14 @@ from numpy.typing import ArrayLike
 
 from mmdtwin.errors import UserError
 from mmdtwin.frame import Frame
+from mmdtwin.geometry import Array, apply
 from mmdtwin.perception.detector import Detector
 from mmdtwin.perception.matched_filter import MatchedFilterDetector
-from mmdtwin.perception.tracker import Prior, Tracker
-from mmdtwin.rig import DeviceFacts
+from mmdtwin.perception.tracker import Corridor, Prior, Tracker
+from mmdtwin.rig import DeviceFacts, RigDescription
 from mmdtwin.track import Track
 
+REGISTRATION = 0.7e-3  # m, of the vessel map against the image: two registrations of 0.5 mm
 SIGMAS = 2.0  # standard deviations of the track within which the device must be
 
 
@@ -39,6 +41,18 @@ class ImageTracker:
         self._make = None if isinstance(detector, Detector) else detector
         self.tracker = tracker or Tracker()
         self._source: str | None = None
+        self._vessel: tuple[Array, Array] | None = None
+        self._corridor: Corridor | None = None
+
+    @classmethod
+    def for_rig(cls, description: RigDescription) -> ImageTracker:
+        """Follow a rig's device with the classical detector, inside its vessel as registered."""
+        image_tracker = cls.for_device(description.device)
+        image_tracker._vessel = (
+            apply(description.T_world_vessel.T, description.vessel.points),
+            description.vessel.radius,
+        )
+        return image_tracker
 
     @classmethod
     def for_device(cls, device: DeviceFacts, tracker: Tracker | None = None) -> ImageTracker:
@@ -67,6 +81,7 @@ class ImageTracker:
             self._detector.reset()
         if new_scene:
             self._source = None
+            self._corridor = None
         self.tracker.start(position, sigma, t)
 
     def update(self, frame: Frame, corridor: Prior | None = None) -> Track:
@@ -79,7 +94,7 @@ class ImageTracker:
         frame : Frame
             As delivered.
         corridor : callable, optional
-            See `Tracker.update`.
+            See `Tracker.update`. By default the vessel map of the rig, if there is one.
 
         Raises
         ------
@@ -97,10 +112,19 @@ class ImageTracker:
         self._source = frame.source
         detector = self._ready(frame)
         detections = detector.detect(frame, self.tracker.search(t))
-        track = self.tracker.update(detections, t, corridor)
+        track = self.tracker.update(detections, t, corridor or self._projected(frame))
         sigma = float(np.sqrt(np.linalg.eigvalsh(track.covariance[:2, :2])[-1]))
         detector.learn(frame, track.position, SIGMAS * sigma)
         return track
+
+    def _projected(self, frame: Frame) -> Corridor | None:
+        """The vessel map in this view, with room for what its registration errs."""
+        if self._corridor is None and self._vessel is not None:
+            points, radius = self._vessel
+            scale = frame.projection.sid / (frame.projection.pitch * frame.projection.depth(points))
+            tolerance = (radius + REGISTRATION) * scale
+            self._corridor = Corridor([frame.projection.project(points)], [tolerance])
+        return self._corridor
 
     def _ready(self, frame: Frame) -> Detector:
         if self._detector is None:

@@ -25,10 +25,11 @@ SIZE_STEP = 32  # px; transform sizes are multiples of it, so that few template 
 MODEL_ERROR = 0.35  # px, each axis; left by the finite set of templates, measured on sequences
 GUARD = 4.0  # px around the device that never enter the background: blur and bending; assumed
 SINGLE_SCORE = 6.0  # in one frame without a background, anatomy passes for less than this; assumed
-PAIR_SCORE = 6.5  # noise alone, the same in every frame as far as it is that of the first frames,
-# passes 5.5 among 1e5 pairs of places and shapes; one more is a margin, assumed
-PAIR_THRESHOLD = 4.5  # reported, but unconfirmed; assumed
-PAIR_ERROR = 1.5  # px, each axis; grid of the pair search and slow turning, assumed
+# Noise alone passes 5.5 among 1e5 pairs of places and shapes, and does so again and again, since
+# all pairs share the noise of the first frames; one more is a margin, assumed.
+PAIR_SCORE = 6.5
+PAIR_THRESHOLD = 5.0  # reported, but unconfirmed; assumed
+PAIR_ERROR = 0.8  # px, each axis, of a clear pair; doubled at PAIR_SCORE, measured on sequences
 CLUTTER_ERROR = 2.0  # px, each axis; pull of unknown anatomy on an unconfirmed detection, assumed
 EXCESS_SCORE = 4.0  # score at which the variance is twice its bound; measured on sequences
 TURN = np.radians(20.0)  # spread of the direction about that of the last frames; assumed
@@ -127,6 +128,7 @@ class MatchedFilterDetector(Detector):
         else:
             centres = self._coarse_peaks(log, gain, region)
             found = [d for c in centres for d in self._fine(log, gain, c, COARSE_ERROR)]
+        found += self._departure(log, gain, region)
         return self._suppress(found)
 
     def learn(self, frame: Frame, position: ArrayLike, uncertainty: float) -> None:
@@ -175,15 +177,16 @@ class MatchedFilterDetector(Detector):
         crop = self._crop(log.shape, centre, radius)
         if crop is None:
             return []
-        hidden = not self.background.frames or not self.background.count[crop.window].all()
         found = []
         if self._model.noise.size:
-            found += self._against_background(log, gain, crop, centre, radius)
-            if hidden:
-                found += self._departure(log, gain, crop, centre, radius)
-        if hidden and not found:
+            found = self._against_background(log, gain, crop, centre, radius)
+        if not found and self._hidden(crop):
             found = self._single_frame(log, crop, centre, radius)
         return found
+
+    def _hidden(self, crop: _Crop) -> bool:
+        """True if some place in it was never seen without the device."""
+        return not (self.background.frames and self.background.count[crop.window].all())
 
     def _crop(self, shape: tuple[int, ...], centre: Array, radius: float) -> _Crop | None:
         half = int(np.ceil(radius)) + self._bank.reach
@@ -210,23 +213,37 @@ class MatchedFilterDetector(Detector):
 
         return self._detections(snr, best, unit, MODEL_ERROR, crop, centre, radius)
 
-    def _departure(
-        self, log: Image, gain: float, crop: _Crop, centre: Array, radius: float
-    ) -> list[Detection]:
-        snr, _ = self._snr(log, gain, crop, change=True)
-        start, spread = self._first[0] - crop.origin, self._first[1]
-        before = places(start, spread, crop.size)
+    def _departure(self, log: Image, gain: float, region: Region | None) -> list[Detection]:
+        """See the device move off the place where it hides its own background."""
+        start, spread = self._first
         # Further away it stands on a known background, and needs no pair.
-        after = places(start, spread + GUARD + self.length, crop.size)
-        near = np.hypot(*(after - (centre - crop.origin)).T) <= radius
-        pair = self._pairs.find(snr, self._model.noise, before, after[near])
+        reach = spread + GUARD + self.length
+        crop = self._crop(log.shape, start, reach)
+        if crop is None or not self._model.noise.size or not self._hidden(crop):
+            return []
+        before = places(start - crop.origin, spread, crop.size)
+        after = places(start - crop.origin, reach, crop.size)
+        if region is not None:
+            offsets = after + crop.origin - np.asarray(region[0], float)
+            after = after[np.hypot(*offsets.T) <= float(region[1])]
+        if not len(after):
+            return []
+        snr, _ = self._snr(log, gain, crop, change=True)
+        pair = self._pairs.find(snr, self._model.noise, before, after)
         if pair is None or pair[1] < PAIR_THRESHOLD:
             return []
-        place, score, index = pair
-        bar = self._bank.bars[index]
-        covariance = PAIR_ERROR**2 * np.eye(2)
-        sure = score >= PAIR_SCORE
-        return [Detection(crop.origin + place, covariance, score, bar.angle, bar.length, sure)]
+        place, score, template = pair
+        bar = self._bank.bars[template]
+        error = PAIR_ERROR * (1.0 + (PAIR_SCORE / score) ** 6)
+        detection = Detection(
+            position=crop.origin + place,
+            covariance=error**2 * np.eye(2),
+            score=score,
+            angle=bar.angle,
+            length=bar.length,
+            confirmed=score >= PAIR_SCORE,
+        )
+        return [detection]
 
     def _single_frame(
         self, log: Image, crop: _Crop, centre: Array, radius: float

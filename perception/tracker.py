@@ -34,8 +34,16 @@ FADE = 0.7
 FORGOTTEN = 0.3
 HOLD_SPEED = 5.0  # px/s; before the first detection the search widens at this speed, and
 HOLD_SIGMA = 10.0  # px; up to this deviation: a device further away would have been seen; assumed
+NOISE_CELL = 2.0  # px^2 a trial: a peak of 20 px^2, and ten distinct templates; assumed
+ABOVE_NOISE = 0.7  # by which a score must exceed the highest peak that noise would give; assumed
 CORRIDOR_SIGMA = 3.0  # px; error of the projected centreline (registration, breathing); assumed
 OUTSIDE = 3.0  # CORRIDOR_SIGMAs beyond the corridor at which a detection is refused
+
+
+def _noise_peak(log_det: float) -> float:
+    """Highest score that noise is expected to reach in a gate, from its ln det(covariance)."""
+    area = np.pi * GATE * np.exp(0.5 * log_det)
+    return float(np.sqrt(2.0 * np.log(1.0 + area / NOISE_CELL)))
 
 
 class Corridor:
@@ -278,6 +286,8 @@ class Tracker:
             if distance > GATE or outside > OUTSIDE:
                 continue
             spread = float(np.log(np.linalg.det(innovation)))
+            if self._seen and d.score < _noise_peak(spread) + ABOVE_NOISE:
+                continue
             costs.append((distance + spread + outside**2 - min(d.score, cap) ** 2, i))
         return [detections[i] for _, i in sorted(costs)]
 

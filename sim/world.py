@@ -6,6 +6,11 @@ nothing moves the device but forces and torques.
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +32,20 @@ if TYPE_CHECKING:
 CHECK_PERIOD = 5e-3  # s between checks that the physics is within its validated range
 MAX_PENETRATION = 0.1e-3  # m of a collision sphere's centre beyond the wall: the wall is lost
 GRAVITY_WORLD = np.array([0.0, 0.0, -units.GRAVITY])
+
+@contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """PyBullet's C code greets on standard output, where reports belong."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)  # else C's buffer keeps the greeting and prints it later
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,10 +250,11 @@ class World:
 
     @staticmethod
     def _connect() -> BulletClient:
-        import pybullet
-        from pybullet_utils.bullet_client import BulletClient
+        with _quiet_stdout():
+            import pybullet
+            from pybullet_utils.bullet_client import BulletClient
 
-        client = BulletClient(connection_mode=pybullet.DIRECT)
+            client = BulletClient(connection_mode=pybullet.DIRECT)
         client.setGravity(0, 0, 0)  # weight and buoyancy are loads on the links
         client.setPhysicsEngineParameter(numSubSteps=0, deterministicOverlappingPairs=1)
         return client

@@ -1,7 +1,8 @@
 """Frames in, track out: accuracy, consistency, and the ways in which trackers fail.
 
-Acceptance (docs/perception.md): from 2 s after the start, root mean square error <= 1.0 px and
-at most 3 % of frames lost, for an 18 x 7 px device of contrast .035 in 400 quanta a pixel.
+Acceptance (docs/perception.md), for an 18 x 7 px device of contrast .035 in 400 quanta a pixel at
+512 x 512: root mean square error <= 1.0 px once the device has left its starting place, and at
+most 3 % of all frames lost. The quick tests use 256 x 256 and judge medians.
 """
 
 from __future__ import annotations
@@ -18,23 +19,27 @@ from mmdtwin.rig import DeviceFacts
 from mmdtwin.track import ImageTracker as Contract
 from mmdtwin.track import Track
 
-SETTLED = 30  # frames, 2 s: the device has left the place where it hides its own background
+LEFT = 25.0  # px from the start, length plus width: it no longer hides its own background
 
 
 @dataclasses.dataclass
 class Run:
-    """Errors (n, 2) px, NEES (n,) and states of a run."""
+    """Errors (n, 2) px, whether it had left the start (n,), NEES (n,) and states of a run."""
 
     errors: Any
+    left: Any
     nees: Any
     states: list[str]
     tracker: ImageTracker
 
-    def rms(self, start: int = SETTLED, stop: int | None = None) -> float:
-        return float(np.sqrt((self.errors[start:stop] ** 2).sum(axis=1).mean()))
+    def rms(self, start: int = 0, stop: int | None = None) -> float:
+        """Over the frames from `start` on in which it had left."""
+        errors = self.errors[start:stop][self.left[start:stop]]
+        assert len(errors) > 5
+        return float(np.sqrt((errors**2).sum(axis=1).mean()))
 
-    def share(self, state: str, start: int = 0) -> float:
-        return float(np.mean([s == state for s in self.states[start:]]))
+    def share(self, state: str) -> float:
+        return float(np.mean([s == state for s in self.states]))
 
 
 def follow(seq: Any, corridor: Any = None) -> Run:
@@ -48,30 +53,33 @@ def follow(seq: Any, corridor: Any = None) -> Run:
         errors.append(error)
         nees.append(error @ np.linalg.solve(track.covariance[:2, :2], error))
         states.append(track.state)
-    return Run(np.array(errors), np.array(nees), states, tracker)
+    gone = np.hypot(*(seq.truth - seq.truth[0]).T) > LEFT
+    return Run(np.array(errors), np.maximum.accumulate(gone), np.array(nees), states, tracker)
 
 
-def check_accuracy(runs: list[Run], rms: float) -> None:
-    assert np.sqrt(np.mean([r.rms() ** 2 for r in runs])) <= rms
+def pooled(runs: list[Run]) -> Any:
+    return np.concatenate([np.hypot(*r.errors[r.left].T) for r in runs])
+
+
+@pytest.mark.parametrize(("contrast", "width"), [(0.035, 7.0), (0.15, 1.5)])
+def test_a_faint_device_is_followed(sequence: Any, contrast: float, width: float) -> None:
+    scene = {"contrast": contrast, "width": width, "frames": 100, "size": 256}
+    runs = [follow(sequence(s, **scene)) for s in range(5)]
+    assert np.median(pooled(runs)) <= 1.0
     assert np.mean([r.share("lost") for r in runs]) <= 0.03
-    # 2 is ideal; static errors of the background and correlated ones of the filter add to it.
-    assert 1.0 < np.mean([r.nees[SETTLED:].mean() for r in runs]) < 4.0
-
-
-def test_a_faint_device_is_followed(sequence: Any) -> None:
-    check_accuracy([follow(sequence(s, frames=120, size=256)) for s in range(6)], 1.0)
-
-
-def test_an_edge_on_device_is_followed(sequence: Any) -> None:
-    scene = {"contrast": 0.15, "width": 1.5, "frames": 90, "size": 256}
-    check_accuracy([follow(sequence(s, **scene)) for s in range(4)], 1.0)
+    # 1.4 is the median of chi-square with 2 degrees of freedom.
+    assert 0.7 < np.median(np.concatenate([r.nees[r.left] for r in runs])) < 2.5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("contrast", "width"), [(0.035, 7.0), (0.15, 1.5)])
 def test_acceptance_at_full_size(sequence: Any, contrast: float, width: float) -> None:
     scene = {"contrast": contrast, "width": width, "frames": 225}
-    check_accuracy([follow(sequence(s, **scene)) for s in range(10)], 1.0)
+    runs = [follow(sequence(s, **scene)) for s in range(10)]
+    assert np.sqrt((pooled(runs) ** 2).mean()) <= 1.0
+    assert np.mean([r.share("lost") for r in runs]) <= 0.03
+    # 2 is ideal; what is static in the background and slow in the filter adds to it.
+    assert 1.0 < np.mean(np.concatenate([r.nees[r.left] for r in runs])) < 3.5
 
 
 def test_a_device_at_rest_is_not_absorbed(sequence: Any) -> None:
@@ -129,7 +137,7 @@ def test_a_moved_table_costs_the_background_but_not_the_program(sequence: Any) -
 def test_fainter_is_worse_but_no_collapse(sequence: Any) -> None:
     """Contrast .02 is an SNR of 4.5, where an ideal observer of single frames misses half."""
     runs = [follow(sequence(s, frames=120, size=256, contrast=0.02)) for s in range(4)]
-    distances = np.concatenate([np.hypot(*r.errors[SETTLED:].T) for r in runs])
+    distances = np.concatenate([np.hypot(*r.errors[r.left].T) for r in runs])
     assert np.median(distances) < 5.0
 
 
@@ -163,7 +171,7 @@ def test_dropped_frames_are_bridged(sequence: Any) -> None:
         if rng.random() < 0.4:
             continue
         track = tracker.update(seq.frame(i))
-        if i >= SETTLED:
+        if np.hypot(*(seq.truth[i] - seq.truth[0])) > LEFT:
             errors.append(track.position - seq.truth[i])
     assert np.sqrt((np.array(errors) ** 2).sum(axis=1).mean()) < 1.5
 

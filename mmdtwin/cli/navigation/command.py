@@ -77,7 +77,7 @@ def fly(request: Request, rig: Rig, watch: Callable[[Episode, Rig], Observer]) -
     """
     task = request.scenario.task
     episode = draw_episode(task, rig.describe(), stream(request.seed, "task"))
-    tracker = ImageTracker.for_device(rig.describe().device)
+    tracker = ImageTracker.for_rig(rig.describe())
     session = Session(
         rig, tracker, episode, task, factory(request.controller, request.seed)
     )

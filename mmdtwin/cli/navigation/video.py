@@ -28,7 +28,7 @@ class VideoWriter:
         self._stream = self._container.add_stream(encoder(), rate=Fraction(rate).limit_denominator())
         self._stream.width, self._stream.height = SIZE
         self._stream.pix_fmt = "yuv420p"
-        self._stream.bit_rate = 4_000_000
+        self._stream.bit_rate = 2_500_000
 
     def write(self, picture: Picture) -> None:
         """Add a picture (720, 1280, 3) BGR."""
