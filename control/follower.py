@@ -61,6 +61,7 @@ class FollowerGains:
     speed: float = 3.0e-3  # m/s of the reference along the path
     lead: float = 1.5e-3  # m, the reference waits when the device is this far behind
     blind: float = 4.0e-3  # m the reference goes before the device is seen for the first time
+    max_blind: float = 1.5e-6  # N of steady force until then
     field: float = 15e-3  # T
     stiffness: float = 1.0e-3  # N/m asked of the well
     feedback: float = 0.2e-3  # N/m along the path where no well can be made
@@ -107,7 +108,10 @@ class PathFollower(Controller):
         self._t = estimate.t
         if not self._seen and not estimate.tracked:
             # A device at rest can hide in the image; moving it shows it.
-            self._reference = min(self._reference + self.gains.speed * dt, self.gains.blind)
+            g = self.gains
+            self._reference = min(self._reference + g.speed * dt, g.blind)
+            push = self._steady + 0.5 * g.integral * (self._reference - estimate.s) * dt
+            self._steady = min(push, g.max_blind)
         self._seen = self._seen or estimate.tracked
         if estimate.tracked:
             self._move_well(estimate, dt)

@@ -113,5 +113,5 @@ class Session:
             decision = controller.decide(estimate)
             applied = rig.apply(command(decision, rig.next_seq(), COMMAND_FRAMES * period))
             observe(Moment(frame, track, estimate, decision, applied))
-            if arrival.update(estimate.s, estimate.tracked, track.t):
+            if arrival.update(estimate):
                 return Outcome("arrived", rig.clock.now() - begin)

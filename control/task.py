@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmdtwin.config import TaskConfig
+from mmdtwin.control.estimator import Estimate
 from mmdtwin.control.path import Path, down_in, plan
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array
@@ -112,22 +113,26 @@ def _episode(
 class Arrival:
     """Says when the device, as tracked, has stayed at the target.
 
-    The same rule ends an episode for every controller: within half the tolerance of the target
-    along the path for `DWELL` seconds.
+    The same rule ends an episode for every controller: for `DWELL` seconds within `ALONG` of the
+    tolerance along the path and `ACROSS` of it across the path in the image.
     """
 
     DWELL = 0.5  # s
+    ALONG = 0.3
+    ACROSS = 0.6
 
     def __init__(self, path: Path, tolerance: float) -> None:
         self._path = path
-        self._tolerance = tolerance / 2
+        self._tolerance = tolerance
         self._since: float | None = None
 
-    def update(self, s: float, tracked: bool, t: float) -> bool:
-        """Take the arclength s (m) as tracked at time t; return True once arrived."""
-        if not tracked or abs(self._path.length - s) > self._tolerance:
+    def update(self, estimate: Estimate) -> bool:
+        """Take the newest estimate; return True once arrived."""
+        along = abs(self._path.length - estimate.s) <= self.ALONG * self._tolerance
+        across = float(np.linalg.norm(estimate.lateral)) <= self.ACROSS * self._tolerance
+        if not (estimate.tracked and along and across):
             self._since = None
             return False
         if self._since is None:
-            self._since = t
-        return t - self._since >= self.DWELL
+            self._since = estimate.t
+        return estimate.t - self._since >= self.DWELL

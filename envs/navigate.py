@@ -50,8 +50,7 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
     from the true position when the rig has one, else from the track;
     `info["reward_source"]` says which.
 
-    An episode terminates on arrival (within half the task's tolerance along the path, as
-    tracked, for 0.5 s), and is truncated at the task's timeout, when no frame comes, or when the
+    An episode terminates on arrival (as tracked, see `mmdtwin.control.task.Arrival`), and is truncated at the task's timeout, when no frame comes, or when the
     physics leaves its validated range (`info["physics_error"]`).
 
     Parameters
@@ -152,7 +151,7 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
         self._moment = Moment(frame, self._track, self._estimate, decision, applied)
         before, self._progress = self._progress, self._progress_now()
         reward = PROGRESS * (self._progress - before) * 1e3 - TIME_COST
-        arrived = self._arrival.update(self._estimate.s, self._estimate.tracked, self._track.t)
+        arrived = self._arrival.update(self._estimate)
         if arrived:
             close = self._distance() <= self.scenario.task.tolerance
             return self._end(reward + ARRIVED * close, True, False, is_success=close)

@@ -28,7 +28,7 @@ SINGLE_SCORE = 6.0  # in one frame without a background, anatomy passes for less
 # Noise alone passes 5.5 among 1e5 pairs of places and shapes, and does so again and again, since
 # all pairs share the noise of the first frames; one more is a margin, assumed.
 PAIR_SCORE = 6.5
-PAIR_THRESHOLD = 5.0  # reported, but unconfirmed; assumed
+PAIR_THRESHOLD = 5.0  # reported, with a wide error; assumed
 PAIR_ERROR = 0.8  # px, each axis, of a clear pair; doubled at PAIR_SCORE, measured on sequences
 CLUTTER_ERROR = 2.0  # px, each axis; pull of unknown anatomy on an unconfirmed detection, assumed
 EXCESS_SCORE = 4.0  # score at which the variance is twice its bound; measured on sequences
@@ -177,16 +177,11 @@ class MatchedFilterDetector(Detector):
         crop = self._crop(log.shape, centre, radius)
         if crop is None:
             return []
-        found = []
-        if self._model.noise.size:
-            found = self._against_background(log, gain, crop, centre, radius)
-        if not found and self._hidden(crop):
-            found = self._single_frame(log, crop, centre, radius)
-        return found
-
-    def _hidden(self, crop: _Crop) -> bool:
-        """True if some place in it was never seen without the device."""
-        return not (self.background.frames and self.background.count[crop.window].all())
+        if not self.background.frames:
+            return self._single_frame(log, crop, centre, radius)
+        if not self._model.noise.size:
+            return []
+        return self._against_background(log, gain, crop, centre, radius)
 
     def _crop(self, shape: tuple[int, ...], centre: Array, radius: float) -> _Crop | None:
         half = int(np.ceil(radius)) + self._bank.reach
@@ -219,7 +214,9 @@ class MatchedFilterDetector(Detector):
         # Further away it stands on a known background, and needs no pair.
         reach = spread + GUARD + self.length
         crop = self._crop(log.shape, start, reach)
-        if crop is None or not self._model.noise.size or not self._hidden(crop):
+        if crop is None or not self.background.frames or not self._model.noise.size:
+            return []
+        if self.background.count[crop.window].all():
             return []
         before = places(start - crop.origin, spread, crop.size)
         after = places(start - crop.origin, reach, crop.size)
@@ -241,7 +238,6 @@ class MatchedFilterDetector(Detector):
             score=score,
             angle=bar.angle,
             length=bar.length,
-            confirmed=score >= PAIR_SCORE,
         )
         return [detection]
 

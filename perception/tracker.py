@@ -324,8 +324,9 @@ class Tracker:
     def _acquire(self, candidates: list[Detection]) -> None:
         """Begin on one strong detection, or where fainter ones keep coming up."""
         self._score = 0.0
+        candidates = [d for d in candidates if d.confirmed]
         for d in candidates:
-            if d.confirmed and d.score >= self.acquire_score:
+            if d.score >= self.acquire_score:
                 self._take_up(d)
                 return
         old = self._suspects
