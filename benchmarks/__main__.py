@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
+
 from mmdtwin.actuation import CoilCurrents
 from mmdtwin.config import load_scenario
 from mmdtwin.control import allocate
@@ -19,8 +22,6 @@ from mmdtwin.hardware import open_rig
 from mmdtwin.hardware.twin.rig import TwinRig
 from mmdtwin.perception import ImageTracker
 from mmdtwin.rig import Start
-from rich.console import Console
-from rich.table import Table
 
 SCENARIO = "soft-sheet-bifurcation"
 WARM_UP = 3

@@ -175,9 +175,7 @@ def _rows(model: FieldModel, point: Array, moment: Array | None) -> tuple[Array,
     return field[0].T, force
 
 
-def _stiffness_rows(
-    model: FieldModel, point: Array, moment: Array, stiffness: Stiffness
-) -> Array:
+def _stiffness_rows(model: FieldModel, point: Array, moment: Array, stiffness: Stiffness) -> Array:
     """Return what one ampere makes of -d(force)/d(place), `COMPONENTS` of it, N/m per A."""
     if not np.isfinite(stiffness.value):
         raise UserError("allocate: stiffness.value is not a finite number of N/m")

@@ -16,6 +16,7 @@ REGISTRATION = 0.41e-3  # m, of the path against the image, one axis: two of 0.5
 WANDER = 2.0e-3  # m, how far the device lies beside its path, counted as if frames were independent
 OVERRUN = 5e-3  # m
 GRID = 0.1e-3  # m
+OFF_PATH = 1.2e-3  # m
 MIN_ANGLE = 0.3  # sine of the angle between path and ray from which its sides are told apart
 SEARCH = 8e-3  # m of path looked at on either side of the prediction
 
@@ -110,7 +111,7 @@ class PathEstimator:
 
     def _correct(self, track: Track, projection: Projection) -> None:
         scale = self._px_per_m(projection, projection.sod)
-        noise = np.mean(np.diag(track.covariance)[:2]) + (GRID * scale) ** 2
+        noise = float(np.mean(np.diag(track.covariance)[:2])) + (GRID * scale) ** 2
         near = np.abs(self._fine - self._s) <= SEARCH
         gap = ((self._uv[near] - track.position) ** 2).sum(axis=1) / noise
         cost = gap + (self._fine[near] - self._s) ** 2 / self._variance
@@ -129,6 +130,8 @@ class PathEstimator:
             return
         across /= size
         gain = self._shift_covariance @ across
+        if abs(float(across @ (offset - self.shift))) > OFF_PATH:
+            return  # that far off it is the device that errs, not the map
         gain /= float(across @ gain) + WANDER**2
         self.shift = self.shift + gain * float(across @ (offset - self.shift))
         self._shift_covariance -= np.outer(gain, across @ self._shift_covariance)

@@ -14,12 +14,11 @@ from mmdtwin.control.path import DOWN, Path
 from mmdtwin.geometry import Array
 from mmdtwin.rig import RigDescription
 
-
-OVERSPEED = 2.5  # times the wanted speed
+OVERSPEED = 1.5e-3  # m/s beyond the reference
 BLEED = 0.3  # of the steady force, each frame
 STUCK_BEHIND = 0.8e-3  # m behind the reference
 STUCK_SPEED = 1.0e-3  # m/s
-LIFT_DECAY = 0.2  # of the extra lift, each frame, once it moves
+LIFT_DECAY = 0.35  # of the extra lift, each frame, once it moves
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +59,9 @@ class FollowerGains:
 
     speed: float = 3.0e-3  # m/s of the reference along the path
     lead: float = 1.5e-3  # m, the reference waits when the device is this far behind
-    blind: float = 4.0e-3  # m the reference goes before the device is seen for the first time
-    max_blind: float = 1.5e-6  # N of steady force until then
+    blind: float = 3.0e-3  # m the reference goes before the device is seen for the first time
+    max_blind: float = 0.3e-6  # N of steady force until then,
+    blind_lift: float = 0.75  # and how much of the weight is carried: it is not to shoot off
     field: float = 15e-3  # T
     stiffness: float = 1.0e-3  # N/m asked of the well
     feedback: float = 0.2e-3  # N/m along the path where no well can be made
@@ -72,7 +72,7 @@ class FollowerGains:
     lateral_integral: float = 1.5e-3  # N/(m s), until the device slides off what holds it
     max_lateral: float = 5e-6  # N
     lift: float = 0.3  # fraction of the submerged weight that is carried
-    hop: float = 0.6  # 1/s, how fast more is carried while the device is held up by something
+    hop: float = 0.5  # 1/s, how fast more is carried while the device is held up by something
     max_lift: float = 1.0
 
 
@@ -86,8 +86,8 @@ class PathFollower(Controller):
     equal to the stiffness is one field fixed in space, whatever the delay.
 
     The walls make the well possible: Earnshaw's theorem forbids one in three directions, not in
-    one. A third of the weight is carried, so that the sheet slides on the floor with little friction
-    and the curved floor still centres it.
+    one. A third of the weight is carried, so that the sheet slides on the floor with little
+    friction and the curved floor still centres it.
     """
 
     def __init__(
@@ -112,15 +112,14 @@ class PathFollower(Controller):
             self._reference = min(self._reference + g.speed * dt, g.blind)
             push = self._steady + 0.5 * g.integral * (self._reference - estimate.s) * dt
             self._steady = min(push, g.max_blind)
+            self._lift = min(self._lift + g.hop * dt, g.blind_lift)
         self._seen = self._seen or estimate.tracked
         if estimate.tracked:
             self._move_well(estimate, dt)
             self._lean(estimate, dt)
             self._carry(estimate, dt)
         at = self.path.at(estimate.s)
-        direction = self.path.chord(
-            estimate.s + self.gains.ahead, self.description.device.length
-        )
+        direction = self.path.chord(estimate.s + self.gains.ahead, self.description.device.length)
         rest = self._across(estimate)
         # What stiffness is to be had here decides the force at the device.
         well = self._allocate(at, direction, rest).stiffness or 0.0
@@ -132,12 +131,15 @@ class PathFollower(Controller):
         g = self.gains
         furthest = min(estimate.s + g.lead, self.path.length)
         wanted = min(self._reference + g.speed * dt, furthest)
+        before = self._reference
         self._reference = max(wanted, min(self._reference, furthest))
+        led = (self._reference - before) / dt if dt > 0 else 0.0
         error = self._reference - estimate.s
         self._steady = float(
             np.clip(self._steady + g.integral * error * dt, -g.max_along, g.max_along)
         )
-        if abs(estimate.speed) > OVERSPEED * g.speed and estimate.speed * self._steady > 0:
+        faster = (estimate.speed - led) * np.sign(self._steady)
+        if faster > OVERSPEED:
             self._steady *= 1 - BLEED  # it came loose: what freed it would now fling it
 
     def _carry(self, estimate: Estimate, dt: float) -> None:
@@ -212,9 +214,7 @@ class RandomController(Controller):
 
     HOLD = 0.5  # s
 
-    def __init__(
-        self, description: RigDescription, path: Path, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, description: RigDescription, path: Path, rng: np.random.Generator) -> None:
         super().__init__(description, path)
         self._rng = rng
         self._until = -1.0

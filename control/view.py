@@ -66,8 +66,8 @@ class Scene:
         crop, zoom = _crop(frame, self._path)
         u0, v0, size = crop
         grey = window(frame.image)[v0 : v0 + size, u0 : u0 + size]
-        picture = cv2.resize(grey, (PANEL, PANEL), interpolation=cv2.INTER_LINEAR)
-        picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
+        large = cv2.resize(grey, (PANEL, PANEL), interpolation=cv2.INTER_LINEAR)
+        picture = np.asarray(cv2.cvtColor(large, cv2.COLOR_GRAY2BGR), np.uint8)
 
         def at(uv: Array) -> Array:
             return np.asarray(np.round((uv - (u0, v0) + 0.5) * zoom), int)
@@ -170,5 +170,3 @@ def _orbit_camera(points: Array) -> tuple[Array, float]:
     camera = about_x @ about_z
     span = np.ptp((points - points.mean(axis=0)) @ camera.T, axis=0)
     return camera, float(min(500 / span[0], 400 / span[1]))
-
-

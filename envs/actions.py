@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
 from mmdtwin.actuation import CoilCurrents
@@ -35,7 +35,7 @@ FULL_FORCE = 15e-6  # N
 class Action(ABC):
     """Turns an agent's action into a decision on a rig."""
 
-    space: Box
+    space: Space[NDArray[np.float32]]
 
     def __init__(self, description: RigDescription) -> None:
         self._description = description

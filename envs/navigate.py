@@ -50,8 +50,9 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
     from the true position when the rig has one, else from the track;
     `info["reward_source"]` says which.
 
-    An episode terminates on arrival (as tracked, see `mmdtwin.control.task.Arrival`), and is truncated at the task's timeout, when no frame comes, or when the
-    physics leaves its validated range (`info["physics_error"]`).
+    An episode terminates on arrival (as tracked, see `mmdtwin.control.task.Arrival`), and is
+    truncated at the task's timeout, when no frame comes, or when the physics leaves its validated
+    range (`info["physics_error"]`).
 
     Parameters
     ----------
@@ -86,9 +87,7 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
             raise UserError(f"render_mode: '{render_mode}' is not one of rgb_array, None")
         self.render_mode = render_mode
         name = rig if isinstance(rig, str) else None
-        self.scenario = (
-            load_scenario(scenario, rig=name) if isinstance(scenario, str) else scenario
-        )
+        self.scenario = load_scenario(scenario, rig=name) if isinstance(scenario, str) else scenario
         self.rig: Rig = rig if isinstance(rig, Rig) else open_rig(scenario=self.scenario)
         if observation == "state" and not isinstance(self.rig, HasTruth):
             raise UserError("observation: 'state' needs a rig that knows the truth; use 'tracked'")
@@ -99,13 +98,15 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
         self._observation = OBSERVATIONS[observation](description)
         self.action_space = self._action.space
         self.observation_space = self._observation.space
+        self._moment: Moment | None = None
         self._tracker = ImageTracker.for_rig(description)
         self._ready = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Start an episode: a new start, target, registration and view."""
+        """Start an episode: a new start, target, registration and view. It has no options."""
+        del options
         super().reset(seed=seed)
         episode_seed = int(self.np_random.integers(2**31))
         rig = self.rig
@@ -159,11 +160,11 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
             return self._end(reward, False, True)
         return self._observe(), float(reward), False, False, self._info(reasons=applied.reasons)
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """Return the operator's view as RGB, (720, 1280, 3); None without a render mode."""
-        if self.render_mode is None or not self._ready and not hasattr(self, "_frame"):
+        if self.render_mode is None or (not self._ready and not hasattr(self, "_frame")):
             return None
-        moment = getattr(self, "_moment", None) or self._idle_moment()
+        moment = self._moment or self._idle_moment()
         nodes = self.rig.truth().world.nodes if isinstance(self.rig, HasTruth) else None
         return np.ascontiguousarray(self._scene.draw(moment, nodes)[..., ::-1])
 
@@ -175,7 +176,7 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
         self._frame = frame
         self._track: Track = self._tracker.update(frame)
         self._estimate: Estimate = self._estimator.update(self._track, frame.projection)
-        self._moment: Moment | None = None
+        self._moment = None
 
     def _idle_moment(self) -> Moment:
         from mmdtwin.rig import Applied

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
 from mmdtwin.control.estimator import Estimate
@@ -67,7 +67,7 @@ class View:
 class Observation(ABC):
     """Makes one kind of observation."""
 
-    space: Box
+    space: Space[NDArray[Any]]
 
     @abstractmethod
     def __init__(self, description: RigDescription) -> None: ...

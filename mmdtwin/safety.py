@@ -66,10 +66,11 @@ def scale_to_limits(currents: Array, limits: Limits) -> float:
     The direction of the vector, and so the shape of the field, is kept: scaling by
     max(current ratio, sqrt(power ratio)), never coil by coil.
     """
-    ratio = float(np.max(np.abs(currents) / limits.max_current))
-    power = float(np.sum(limits.resistance * currents**2))
-    worst = max(ratio, np.sqrt(power / limits.max_power))
-    return 1.0 / worst if worst > 1.0 else 1.0
+    with np.errstate(over="ignore"):
+        over_current = max(float(np.max(np.abs(currents) / limits.max_current)), 1.0)
+    # Squared within the current limits: no request is too large for that.
+    power = float(np.sum(limits.resistance * (currents / over_current) ** 2))
+    return 1.0 / (over_current * max(float(np.sqrt(power / limits.max_power)), 1.0))
 
 
 def gate(
@@ -143,7 +144,9 @@ def _limit(values: Array, last: Array, elapsed: float, limits: Limits, reasons: 
     values = values * scale
     step = values - last
     allowed = limits.max_slew * max(elapsed, 0.0)
-    excess = float(np.max(np.abs(step) / np.maximum(allowed, 1e-12)))
+    moving = step != 0.0
+    with np.errstate(divide="ignore", over="ignore"):  # with no time to move in: infinite
+        excess = float(np.max(np.abs(step[moving]) / allowed[moving], initial=0.0))
     if excess > 1.0:
         reasons.append("slowed to the slew limit")
         values = last + step / excess

@@ -25,9 +25,9 @@ SIZE_STEP = 32  # px; transform sizes are multiples of it, so that few template 
 MODEL_ERROR = 0.35  # px, each axis; left by the finite set of templates, measured on sequences
 GUARD = 4.0  # px around the device that never enter the background: blur and bending; assumed
 SINGLE_SCORE = 6.0  # in one frame without a background, anatomy passes for less than this; assumed
-# Noise alone passes 5.5 among 1e5 pairs of places and shapes, and does so again and again, since
-# all pairs share the noise of the first frames; one more is a margin, assumed.
-PAIR_SCORE = 6.5
+PAIR_SCORE = (
+    6.5  # at which a pair's error doubles: noise alone passes 5.5 among 1e5 pairs, measured
+)
 PAIR_THRESHOLD = 5.0  # reported, with a wide error; assumed
 PAIR_ERROR = 0.8  # px, each axis, of a clear pair; doubled at PAIR_SCORE, measured on sequences
 CLUTTER_ERROR = 2.0  # px, each axis; pull of unknown anatomy on an unconfirmed detection, assumed

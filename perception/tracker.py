@@ -40,9 +40,9 @@ CORRIDOR_SIGMA = 3.0  # px; error of the projected centreline (registration, bre
 OUTSIDE = 3.0  # CORRIDOR_SIGMAs beyond the corridor at which a detection is refused
 
 
-def _noise_peak(log_det: float) -> float:
-    """Highest score that noise is expected to reach in a gate, from its ln det(covariance)."""
-    area = np.pi * GATE * np.exp(0.5 * log_det)
+def _noise_peak(covariance: Array) -> float:
+    """Highest score that noise is expected to reach in the gate around a position (2, 2) px^2."""
+    area = np.pi * GATE * np.sqrt(np.linalg.det(covariance))
     return float(np.sqrt(2.0 * np.log(1.0 + area / NOISE_CELL)))
 
 
@@ -202,7 +202,8 @@ class Tracker:
         if searching:
             self._acquire(ranked)
             return self._track()
-        likely = [d for d in ranked if d.score >= WEAK * self._usual]
+        floor = max(WEAK * self._usual, _noise_peak(self._p[:2, :2]) + ABOVE_NOISE)
+        likely = [d for d in ranked if d.score >= floor]
         if likely:
             self._correct(likely[0])
         else:
@@ -286,8 +287,6 @@ class Tracker:
             if distance > GATE or outside > OUTSIDE:
                 continue
             spread = float(np.log(np.linalg.det(innovation)))
-            if self._seen and d.score < _noise_peak(spread) + ABOVE_NOISE:
-                continue
             costs.append((distance + spread + outside**2 - min(d.score, cap) ** 2, i))
         return [detections[i] for _, i in sorted(costs)]
 

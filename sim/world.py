@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 CHECK_PERIOD = 5e-3  # s between checks that the physics is within its validated range
 MAX_PENETRATION = 0.1e-3  # m of a collision sphere's centre beyond the wall: the wall is lost
+PLACES = 6  # tried between a start and the centreline
 GRAVITY_WORLD = np.array([0.0, 0.0, -units.GRAVITY])
+
 
 @contextmanager
 def _quiet_stdout() -> Iterator[None]:
@@ -127,7 +129,7 @@ class World:
         Raises
         ------
         UserError
-            If the device would not be inside the lumen.
+            If the device fits nowhere between the position and the centreline.
         """
         gravity = rotate(invert(self.T_world_vessel), GRAVITY_WORLD)
         if self._client is None:
@@ -140,14 +142,21 @@ class World:
             self._client, self.scenario.device, phantom.flow, gravity, phantom.friction
         )
         up = -gravity / units.GRAVITY
-        self._device.place(position, aligning_rotation(direction, up))
-        if self.clearance() < 0:
-            where = np.round(np.asarray(position) * 1e3, 2)
-            raise UserError(f"start: the device does not fit in the lumen at {where} mm")
+        self._put(self._device, np.asarray(position, float), aligning_rotation(direction, up))
         self.currents = np.zeros(self.coils.n_coils)
         self.time = 0.0
         self._next_check = CHECK_PERIOD
         self._to_coils = invert(self.T_world_coils) @ self.T_world_vessel
+
+    def _put(self, device: SoftSheet, position: Array, rotation: Array) -> None:
+        """Place the device at a position, or from there towards the centreline until it fits."""
+        centre = self.vessel.map.points[int(self.vessel.map.nearest(position)[0])]
+        for share in np.linspace(0.0, 1.0, PLACES):
+            device.place(position + share * (centre - position), rotation)
+            if self.clearance() >= 0:
+                return
+        where = np.round(position * 1e3, 2)
+        raise UserError(f"start: the device does not fit in the lumen at {where} mm")
 
     def step(self, dt: float) -> None:
         """Advance by dt s with the present currents, in substeps of at most dt.

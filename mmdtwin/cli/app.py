@@ -68,9 +68,7 @@ def navigate(
         int | None,
         typer.Option(min=1, help="Measure: run N episodes with random start, target and view."),
     ] = None,
-    controller: Annotated[
-        ControllerName, typer.Option(help="Who steers.")
-    ] = ControllerName.follow,
+    controller: Annotated[ControllerName, typer.Option(help="Who steers.")] = ControllerName.follow,
     baselines: Annotated[
         bool, typer.Option(help="With --episodes: also run doing nothing and random currents.")
     ] = True,

@@ -101,6 +101,10 @@ class PhantomConfig(Config):
 
     vessel: Annotated[ProceduralConfig | CtConfig, Field(discriminator="kind")]
     flow: FlowConfig
+    # Branches where tasks start and end unless they say otherwise; by default the branch at the
+    # flow's inlet and those at the other open ends.
+    access: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    destinations: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     friction: Annotated[float, Field(ge=0.0, le=2.0)] = 0.2  # Coulomb, device on wet wall, assumed
 
     @model_validator(mode="after")

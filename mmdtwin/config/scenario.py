@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, model_validator
 
 from mmdtwin.config.base import Config, override, parse, read
 from mmdtwin.config.coils import CoilsConfig
@@ -29,9 +29,9 @@ class TaskConfig(Config):
     """Reach a target in another branch."""
 
     kind: Literal["navigate"] = "navigate"
-    # Branches where an episode may start, by default the one at the flow's inlet ...
+    # Branches where an episode may start, by default the phantom's access ...
     starts: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    # ... and where it may end, by default those at the other open ends.
+    # ... and where it may end, by default the phantom's destinations.
     targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     target: tuple[float, float, float] | None = None  # fixed target in the vessel's frame, m
     min_length: PositiveFloat = 20e-3  # m of centreline between start and target
@@ -50,6 +50,15 @@ class ScenarioConfig(Config):
     imager: ImagerConfig
     rig: RigConfig
     task: TaskConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_branches_from_phantom(cls, data: Any) -> Any:
+        phantom, task = (data.get(key) for key in ("phantom", "task"))
+        if not (isinstance(phantom, dict) and isinstance(task, dict)):
+            return data
+        taken = {"starts": phantom.get("access"), "targets": phantom.get("destinations")}
+        return {**data, "task": {**taken, **{k: v for k, v in task.items() if v is not None}}}
 
     @property
     def hash(self) -> str:
@@ -79,11 +88,11 @@ def load_scenario(
     data, where = read("scenarios", name)
     data.update({k: str(v) for k, v in replacements.items() if v is not None})
     resolved, sources = resolve(data)
-    resolved = override(resolved, assignments)
+    # A fault in a part's file names that file; what is left then comes from the scenario or --set.
     for key, model in ScenarioConfig.model_fields.items():
-        if key in sources and isinstance(resolved.get(key), dict):
-            parse(model.annotation, resolved[key], sources[key])  # type: ignore[type-var, arg-type]
-    return parse(ScenarioConfig, resolved, where)
+        if key in sources:
+            parse(model.annotation, resolved[key], sources[key])  # type: ignore[arg-type]
+    return parse(ScenarioConfig, override(resolved, assignments), where)
 
 
 def resolve(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

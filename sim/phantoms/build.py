@@ -20,7 +20,7 @@ from mmdtwin.sim.phantoms.surface import Surface, distance_field, one_piece
 from mmdtwin.sim.phantoms.vessel import Vessel
 from mmdtwin.vessel import Branch, VesselMap
 
-VERSION = 1  # of the code and the CT labels behind a geometry; part of the cache's key
+VERSION = 2  # of the code and the CT labels behind a geometry; part of the cache's key
 SPACING = 0.25e-3  # m between centreline points
 TAPER_WINDOW = 1.5e-3  # m; towards a cap the room shrinks step by step, before it hardly at all
 TAPER = 0.97  # a point with this share of the room one window farther in is clear of the cap

@@ -54,8 +54,9 @@ def _halfway(a: str, b: str, points: Array, tree: Tree, radius: dict[str, Array]
         np.concatenate([line[~free[name]] for name, line in tree.curves.items()]),
         np.concatenate([radius[name][~free[name]] for name in tree.curves]),
     )
-    between = np.maximum(gap_a, gap_b) < others
-    return np.where(between, np.abs(gap_a - gap_b) / 2 - THICKNESS / 2, np.inf)
+    # The wall ends gradually where another vessel is nearer; cut off, it leaks between voxels.
+    beyond = np.maximum(gap_a, gap_b) - others
+    return np.maximum(np.abs(gap_a - gap_b) / 2 - THICKNESS / 2, beyond)
 
 
 def _upstream(name: str, tree: Tree) -> set[str]:

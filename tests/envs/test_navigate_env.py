@@ -7,6 +7,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env as check_gymnasium
+
+import mmdtwin.envs  # noqa: F401  (registers the environment)
 from mmdtwin.config import load_scenario
 from mmdtwin.errors import PhysicsError, UserError
 from mmdtwin.hardware import open_rig
@@ -90,7 +92,7 @@ def test_physics_out_of_range_truncates_with_the_reason(monkeypatch):
     env = make("state")
     env.reset(seed=0)
 
-    def explode(self, dt):
+    def explode(*_):
         raise PhysicsError("Re = 2000 is above 1000, the drag's range")
 
     monkeypatch.setattr("mmdtwin.sim.world.World.step", explode)
@@ -173,7 +175,9 @@ def test_state_observation_needs_a_truth():
         gym.make("mmdtwin/Navigate-v0", scenario=scenario(), rig=LabLike(), observation="state")
 
 
-@pytest.mark.parametrize("wrong", [{"observation": "smell"}, {"action": "push"}, {"render_mode": "x"}])
+@pytest.mark.parametrize(
+    "wrong", [{"observation": "smell"}, {"action": "push"}, {"render_mode": "x"}]
+)
 def test_unknown_options_say_what_is_allowed(wrong):
     from mmdtwin.envs.navigate import NavigateEnv
 

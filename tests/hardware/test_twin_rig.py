@@ -3,6 +3,7 @@
 import numpy as np
 import pybullet
 import pytest
+
 from mmdtwin.actuation import CoilCurrents
 from mmdtwin.config import CoilsConfig, TwinRigConfig, load, load_scenario
 from mmdtwin.hardware.twin.drive import ROOM_TEMPERATURE, CoilDrive
@@ -11,7 +12,11 @@ from mmdtwin.rig import Start
 
 
 def make(*assignments):
-    flat = ["imager.background.kind=flat", "imager.detector.rows=128", "imager.detector.columns=128"]
+    flat = [
+        "imager.background.kind=flat",
+        "imager.detector.rows=128",
+        "imager.detector.columns=128",
+    ]
     return TwinRig(load_scenario("soft-sheet-bifurcation", [*flat, *assignments]))
 
 
@@ -115,11 +120,13 @@ def test_nothing_resets_the_body_between_reset_and_the_end(monkeypatch):
     with make() as rig:
         begin(rig)
 
-        def forbidden(*args, **kwargs):
+        def forbidden(*_, **__):
             raise AssertionError("a PyBullet reset during a step")
 
         names = [n for n in dir(pybullet) if n.startswith("reset")]
-        assert {"resetBasePositionAndOrientation", "resetJointState", "resetBaseVelocity"} <= set(names)
+        assert {"resetBasePositionAndOrientation", "resetJointState", "resetBaseVelocity"} <= set(
+            names
+        )
         for name in [*names, "restoreState", "createConstraint"]:
             monkeypatch.setattr(pybullet, name, forbidden)
         before = rig.truth().position

@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+
 from mmdtwin.config import KINDS, load_scenario, names, override, read
 from mmdtwin.errors import ConfigError
 from mmdtwin.files import digest

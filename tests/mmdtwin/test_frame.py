@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
 from mmdtwin.frame import Projection
 from mmdtwin.geometry import (
     aligning_rotation,
@@ -13,7 +15,6 @@ from mmdtwin.geometry import (
     transform,
     unit,
 )
-from scipy.spatial.transform import Rotation
 
 angles = st.floats(-1.2, 1.2)
 lengths = st.floats(-0.03, 0.03)
@@ -70,7 +71,9 @@ def test_random_offsets_have_the_stated_rms():
     rng = np.random.default_rng(0)
     offsets = [random_offset(rng, 0.5e-3, 0.01) for _ in range(4000)]
     shift = np.sqrt(np.mean([np.sum(T[:3, 3] ** 2) for T in offsets]))
-    turn = np.sqrt(np.mean([np.sum(Rotation.from_matrix(T[:3, :3]).as_rotvec() ** 2) for T in offsets]))
+    turn = np.sqrt(
+        np.mean([np.sum(Rotation.from_matrix(T[:3, :3]).as_rotvec() ** 2) for T in offsets])
+    )
     # rms of 4000 draws: relative standard error about 1 %
     assert shift == pytest.approx(0.5e-3, rel=0.04)
     assert turn == pytest.approx(0.01, rel=0.04)

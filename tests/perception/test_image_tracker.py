@@ -2,7 +2,7 @@
 
 Acceptance (docs/perception.md), for an 18 x 7 px device of contrast .035 in 400 quanta a pixel at
 512 x 512: root mean square error <= 1.0 px once the device has left its starting place, and at
-most 3 % of all frames lost. The quick tests use 256 x 256 and judge medians.
+most 3 % of all frames lost. The slow test has the seeds for it; the quick one samples it.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def pooled(runs: list[Run]) -> Any:
 
 @pytest.mark.parametrize(("contrast", "width"), [(0.035, 7.0), (0.15, 1.5)])
 def test_a_faint_device_is_followed(sequence: Any, contrast: float, width: float) -> None:
-    scene = {"contrast": contrast, "width": width, "frames": 100, "size": 256}
-    runs = [follow(sequence(s, **scene)) for s in range(5)]
-    assert np.median(pooled(runs)) <= 1.0
+    scene = {"contrast": contrast, "width": width, "frames": 100}
+    runs = [follow(sequence(s, **scene)) for s in range(3)]
+    assert np.sqrt((pooled(runs) ** 2).mean()) <= 1.0
     assert np.mean([r.share("lost") for r in runs]) <= 0.03
     # 1.4 is the median of chi-square with 2 degrees of freedom.
     assert 0.7 < np.median(np.concatenate([r.nees[r.left] for r in runs])) < 2.5
@@ -74,8 +74,8 @@ def test_a_faint_device_is_followed(sequence: Any, contrast: float, width: float
 @pytest.mark.slow
 @pytest.mark.parametrize(("contrast", "width"), [(0.035, 7.0), (0.15, 1.5)])
 def test_acceptance_at_full_size(sequence: Any, contrast: float, width: float) -> None:
-    scene = {"contrast": contrast, "width": width, "frames": 225}
-    runs = [follow(sequence(s, **scene)) for s in range(10)]
+    scene = {"contrast": contrast, "width": width, "frames": 150}
+    runs = [follow(sequence(s, **scene)) for s in range(20)]
     assert np.sqrt((pooled(runs) ** 2).mean()) <= 1.0
     assert np.mean([r.share("lost") for r in runs]) <= 0.03
     # 2 is ideal; what is static in the background and slow in the filter adds to it.
@@ -91,10 +91,14 @@ def test_a_device_at_rest_is_not_absorbed(sequence: Any) -> None:
 
 
 def test_a_device_that_rests_from_the_start_is_caught_leaving(sequence: Any) -> None:
-    run = follow(sequence(2, frames=150, size=256, hold=(0, 75)))
+    seq = sequence(2, frames=150, size=256, hold=(0, 75))
+    run = follow(seq)
     assert set(run.states[:75]) == {"coasting"}  # nothing to see: it claims no more
     assert np.hypot(*run.errors[:75].T).max() < 8.0  # and stays at the start, 5 px off per axis
-    assert run.rms(110) < 1.0
+    caught = run.states.index("tracking")
+    assert np.hypot(*(seq.truth[caught] - seq.truth[0])) < LEFT
+    # It has not left yet: a pair of score 6.5 is good to 1.6 px per axis, 2.3 px in the plane.
+    assert np.median(np.hypot(*run.errors[120:].T)) < 3.0
 
 
 def test_a_wire_and_a_bone_edge_do_not_capture_the_track(sequence: Any) -> None:
@@ -123,22 +127,25 @@ def test_a_moved_table_costs_the_background_but_not_the_program(sequence: Any) -
     run = follow(
         sequence(
             5,
-            frames=150,
+            frames=220,
             size=256,
             contrast=0.10,
-            max_speed=15.0,
-            shift=lambda i: (0, 0) if i < 60 else (0, 25),
+            shift=lambda i: (0, 0) if i < 120 else (0, 25),
         )
     )
-    assert run.rms(30, 60) < 0.6
-    assert run.rms(120) < 1.5
+    distances = np.hypot(*run.errors.T)
+    assert np.median(distances[60:120]) < 0.6
+    assert np.median(distances[160:]) < 0.6
 
 
-def test_fainter_is_worse_but_no_collapse(sequence: Any) -> None:
+def test_fainter_is_worse_but_not_falsely_sure(sequence: Any) -> None:
     """Contrast .02 is an SNR of 4.5, where an ideal observer of single frames misses half."""
-    runs = [follow(sequence(s, frames=120, size=256, contrast=0.02)) for s in range(4)]
-    distances = np.concatenate([np.hypot(*r.errors[r.left].T) for r in runs])
-    assert np.median(distances) < 5.0
+    runs = [follow(sequence(s, frames=120, contrast=0.02)) for s in range(2)]
+    distances = np.concatenate([np.hypot(*r.errors.T) for r in runs])
+    tracking = np.concatenate([np.array(r.states) == "tracking" for r in runs])
+    assert tracking.mean() > 0.3
+    assert np.median(distances[tracking]) < 2.5
+    assert np.mean(distances[tracking] > 10.0) < 0.05
 
 
 def test_a_corridor_keeps_noise_out(sequence: Any) -> None:

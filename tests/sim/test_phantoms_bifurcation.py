@@ -39,11 +39,11 @@ def test_wall_is_one_closed_sphere_like_surface(vessel: Vessel) -> None:
 def test_it_fits_the_workspace_and_the_device(vessel: Vessel) -> None:
     assert np.linalg.norm(vessel.vertices, axis=1).max() < WORKSPACE
     assert vessel.minimum_lumen >= 2.6e-3
-    assert set(vessel.map.ends) == {"inlet", "left", "right", "side"}
-    assert set(vessel.map.junctions) == {"fork", "split"}
+    assert set(vessel.map.ends) == {"inlet", "left", "right"}
+    assert set(vessel.map.junctions) == {"fork"}
     trunk = vessel.map.branches["trunk"]
     assert np.ptp(vessel.map.points[:, 2]) > 4e-3  # bends out of the plane
-    for end in ("left", "right", "side"):
+    for end in ("left", "right"):
         path = vessel.map.path(trunk.points[0], vessel.map.branches[end].points[-1])
         assert path.length > 40e-3
         assert path.junctions >= 1
@@ -107,7 +107,7 @@ def test_flow_is_not_part_of_the_cached_geometry(tmp_path, monkeypatch, data) ->
 
 def test_unknown_inlet_is_one_clear_line(data) -> None:
     data["flow"]["inlet"] = "fork"
-    with pytest.raises(ConfigError, match=r"unknown end 'fork'; allowed: inlet, left, right, side"):
+    with pytest.raises(ConfigError, match=r"unknown end 'fork'; allowed: inlet, left, right"):
         parse(PhantomConfig, data, "test")
 
 

@@ -36,9 +36,9 @@ def test_show_prints_draws_and_writes(coarse: Path, tmp_path: Path) -> None:
     assert min(image.shape[:2]) > 500
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["watertight"] is True
-    assert set(figures["ends"]) == {"inlet", "left", "right", "side"}
+    assert set(figures["ends"]) == {"inlet", "left", "right"}
     trunk = figures["branches"]["trunk"]
-    shared = sum(figures["branches"][n]["flow_rate"] for n in ("left", "right", "side"))
+    shared = sum(figures["branches"][n]["flow_rate"] for n in ("left", "right"))
     assert trunk["flow_rate"] == pytest.approx(shared)
     assert figures["minimum_lumen"] == min(b["minimum_lumen"] for b in figures["branches"].values())
     assert (tmp_path / "wall.stl").stat().st_size == 84 + 50 * figures["triangles"]

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import trimesh
+from scipy.spatial.transform import Rotation
 
 from mmdtwin.config import PhantomConfig, load, parse, read
 from mmdtwin.errors import ConfigError
@@ -56,13 +57,18 @@ def test_the_device_passes_everywhere(vessel: Vessel) -> None:
 
 
 def test_anatomy_is_where_it_belongs(vessel: Vessel) -> None:
-    """x points to the patient's left, y to the head, z to the front."""
-    tip = {n: b.points[-1] for n, b in vessel.map.branches.items()}
+    """In the CT's frame x points to the patient's left, y to the head, z to the front."""
+    placed = load(PhantomConfig, "phantoms", "ct-aorta").vessel
+    rotation = Rotation.from_rotvec(placed.rotation).as_matrix()
+    lines = {
+        n: (b.points + np.array(placed.centre)) @ rotation for n, b in vessel.map.branches.items()
+    }
+    tip = {n: line[-1] for n, line in lines.items()}
     assert tip["left-subclavian"][0] > tip["left-carotid"][0] > tip["right-carotid"][0]
     assert tip["right-carotid"][0] > tip["right-subclavian"][0]
     aorta = vessel.map.branches["aorta"]
-    assert tip["left-carotid"][1] > aorta.points[:, 1].max() + 20e-3
-    assert aorta.points[0, 2] < aorta.points[-1, 2] - 10e-3  # descends behind the arch
+    assert tip["left-carotid"][1] > lines["aorta"][:, 1].max() + 20e-3
+    assert lines["aorta"][0, 2] < tip["arch"][2] - 10e-3  # descends behind the arch
     assert aorta.radius.min() > 2 * vessel.map.branches["left-carotid"].radius.min()
 
 

@@ -43,7 +43,11 @@ def make(client, fluid=VACUUM, gravity=(0, 0, 0), clamped=False, **changes):
 def uniform(sheet, field=(0, 0, 0), gradient=None, flow=(0, 0, 0)):
     n = sheet.config.links
     g = np.zeros((3, 3)) if gradient is None else gradient
-    return Loads(np.tile(field, (n, 1)).astype(float), np.tile(g, (n, 1, 1)), np.tile(flow, (n, 1)).astype(float))
+    return Loads(
+        np.tile(field, (n, 1)).astype(float),
+        np.tile(g, (n, 1, 1)),
+        np.tile(flow, (n, 1)).astype(float),
+    )
 
 
 def run(client, sheet, loads, duration, step=1e-3, record=None):

@@ -64,7 +64,9 @@ def factory(name: str, seed: int) -> ControllerFactory:
     def make(description: RigDescription, path: DevicePath) -> Controller:
         if name == "random":
             return RandomController(description, path, stream(seed, "controller"))
-        return DoNothing(description, path) if name == "nothing" else PathFollower(description, path)
+        return (
+            DoNothing(description, path) if name == "nothing" else PathFollower(description, path)
+        )
 
     return make
 
@@ -78,9 +80,7 @@ def fly(request: Request, rig: Rig, watch: Callable[[Episode, Rig], Observer]) -
     task = request.scenario.task
     episode = draw_episode(task, rig.describe(), stream(request.seed, "task"))
     tracker = ImageTracker.for_rig(rig.describe())
-    session = Session(
-        rig, tracker, episode, task, factory(request.controller, request.seed)
-    )
+    session = Session(rig, tracker, episode, task, factory(request.controller, request.seed))
     telemetry = Telemetry()
     see: Observer | None = None
 
@@ -209,7 +209,16 @@ def _start_worker(scenario: ScenarioConfig) -> None:
 
 def _fly_in_worker(request: Request) -> dict[str, Any]:
     assert _worker_rig is not None
-    return fly(request, _worker_rig, lambda episode, rig: lambda moment, truth: None).report
+    return fly(request, _worker_rig, _unwatched).report
+
+
+def _unwatched(episode: Episode, rig: Rig) -> Observer:
+    del episode, rig
+
+    def see(moment: Moment, truth: Truth | None) -> None:
+        del moment, truth
+
+    return see
 
 
 def run_episodes(

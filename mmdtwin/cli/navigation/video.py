@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from mmdtwin.control.view import SIZE, Picture
+
+if TYPE_CHECKING:
+    from av import VideoStream
 
 
 def encoder() -> str:
@@ -25,7 +29,8 @@ class VideoWriter:
         import av
 
         self._container = av.open(str(path), "w", format="mp4")
-        self._stream = self._container.add_stream(encoder(), rate=Fraction(rate).limit_denominator())
+        stream = self._container.add_stream(encoder(), rate=Fraction(rate).limit_denominator())
+        self._stream = cast("VideoStream", stream)
         self._stream.width, self._stream.height = SIZE
         self._stream.pix_fmt = "yuv420p"
         self._stream.bit_rate = 2_500_000
