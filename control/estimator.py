@@ -14,7 +14,6 @@ from mmdtwin.track import Track
 DRIFT = 2.0e-3  # m/sqrt(s), random walk of s between frames: a device at 3 mm/s that may stop
 REGISTRATION = 0.41e-3  # m, of the path against the image, one axis: two of 0.5 mm rms in space
 WANDER = 2.0e-3  # m, how far the device lies beside its path, counted as if frames were independent
-OVERRUN = 5e-3  # m
 GRID = 0.1e-3  # m
 OFF_PATH = 1.2e-3  # m
 MIN_ANGLE = 0.3  # sine of the angle between path and ray from which its sides are told apart
@@ -68,8 +67,7 @@ class PathEstimator:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # The device can be before the start or beyond the target: the curve goes on there.
-        self._fine = np.arange(-OVERRUN, path.length + OVERRUN, GRID)
+        self._fine = np.arange(path.s[0], path.s[-1], GRID)
         self._points = np.array([path.at(s) for s in self._fine])
         self._uv = np.zeros((0, 2))
         self.shift = np.zeros(3)  # of the path as seen in the image, m in the world

@@ -16,6 +16,7 @@ from mmdtwin.rig import RigDescription
 
 OVERSPEED = 1.5e-3  # m/s beyond the reference
 BLEED = 0.3  # of the steady force, each frame
+HOLD = 0.3e-3  # m from the target within which the well is left where it is
 STUCK_BEHIND = 0.8e-3  # m behind the reference
 STUCK_SPEED = 1.0e-3  # m/s
 LIFT_DECAY = 0.35  # of the extra lift, each frame, once it moves
@@ -70,7 +71,7 @@ class FollowerGains:
     ahead: float = 1.8e-3  # m, how far before the device the field looks: its tip turns first
     lateral: float = 0.8e-3  # N/m across the path in the image
     lateral_integral: float = 1.5e-3  # N/(m s), until the device slides off what holds it
-    max_lateral: float = 5e-6  # N
+    max_lateral: float = 4e-6  # N
     lift: float = 0.3  # fraction of the submerged weight that is carried
     hop: float = 0.5  # 1/s, how fast more is carried while the device is held up by something
     max_lift: float = 1.0
@@ -135,6 +136,8 @@ class PathFollower(Controller):
         self._reference = max(wanted, min(self._reference, furthest))
         led = (self._reference - before) / dt if dt > 0 else 0.0
         error = self._reference - estimate.s
+        if self._reference >= self.path.length and abs(error) < HOLD:
+            return  # there: friction holds the device better than the loop would
         self._steady = float(
             np.clip(self._steady + g.integral * error * dt, -g.max_along, g.max_along)
         )
@@ -224,7 +227,7 @@ class RandomController(Controller):
     def decide(self, estimate: Estimate) -> Decision:
         """Return the present draw."""
         gains = FollowerGains()
-        at = self.path.at(float(np.clip(estimate.s, 0.0, self.path.length)))
+        at = self.path.at(float(np.clip(estimate.s, self.path.s[0], self.path.s[-1])))
         if estimate.t >= self._until:
             self._until = estimate.t + self.HOLD
             direction, force = self._rng.normal(size=(2, 3))

@@ -13,7 +13,7 @@ from mmdtwin.errors import UserError
 from mmdtwin.frame import Projection
 from mmdtwin.geometry import Array, apply, invert, rotate, unit
 from mmdtwin.rig import DeviceFacts
-from mmdtwin.vessel import VesselMap
+from mmdtwin.vessel import VesselMap, VesselPath
 
 SMOOTHING = 1.0e-3  # m along the path, of the resting height: a sheet spans steps of the floor
 CORNER = 2.0e-3  # m along the path: at a junction the path keeps to the side of its branch
@@ -22,7 +22,10 @@ DOWN = np.array([0.0, 0.0, -1.0])
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """A curve with a running coordinate s, in the world frame as estimated.
+    """A curve with a running coordinate s: 0 at the start, `length` at the target.
+
+    The curve goes on in the vessel before the start and beyond the target, where a device that
+    slid back or overshot will be.
 
     Parameters
     ----------
@@ -31,20 +34,34 @@ class Path:
     radius : (n,) array
         Inscribed radius of the lumen there, m.
     s : (n,) array
-        Arclength from the start, m.
+        Arclength from the start, m; negative before it.
     branches : tuple of str
         Branch of each point.
+    length : float
+        Arclength of the target, m.
     """
 
     points: Array
     radius: Array
     s: Array
     branches: tuple[str, ...]
+    length: float
 
     @property
-    def length(self) -> float:
-        """Arclength of the target, m."""
-        return float(self.s[-1])
+    def start(self) -> Array:
+        """Where the path starts, (3,) m."""
+        return self.at(0.0)
+
+    @property
+    def target(self) -> Array:
+        """Where it is to end, (3,) m."""
+        return self.at(self.length)
+
+    @property
+    def leg(self) -> Array:
+        """The points from start to target, (n, 3) m."""
+        inside = (self.s >= 0.0) & (self.s <= self.length)
+        return np.concatenate([self.start[None], self.points[inside], self.target[None]])
 
     @cached_property
     def tangents(self) -> Array:
@@ -53,7 +70,7 @@ class Path:
 
     def at(self, s: float) -> Array:
         """Point (3,) at arclength s; beyond the ends the curve goes on straight."""
-        inside = float(np.clip(s, 0.0, self.length))
+        inside = float(np.clip(s, self.s[0], self.s[-1]))
         point = np.array([np.interp(inside, self.s, column) for column in self.points.T])
         return np.asarray(point + (s - inside) * self.tangent(inside))
 
@@ -66,12 +83,12 @@ class Path:
         return unit(self.at(s + length / 2) - self.at(s - length / 2))
 
     def image(self, projection: Projection) -> Array:
-        """The path in an image, (n, 2) px."""
-        return projection.project(self.points)
+        """The way from start to target in an image, (n, 2) px."""
+        return projection.project(self.leg)
 
     def transformed(self, T: Array) -> Path:
         """The same path in another frame."""
-        return Path(apply(T, self.points), self.radius, self.s, self.branches)
+        return Path(apply(T, self.points), self.radius, self.s, self.branches, self.length)
 
 
 def resting_offset(radius: ArrayLike, width: float, thickness: float) -> Array:
@@ -103,7 +120,6 @@ def plan(
         If a point lies outside the lumen, or the device is wider than the lumen on the way.
     """
     route = vessel.path(start, target)
-    spacing = float(route.arclength[-1]) / (len(route.arclength) - 1)
     narrowest = 2 * float(route.radius.min())
     if narrowest <= device.width:
         raise UserError(
@@ -112,14 +128,31 @@ def plan(
         )
     if route.arclength[-1] < device.length / 10:
         raise UserError("path: start and target are at the same place in the vessel")
-    centre = _round_corners(route.points, CORNER / max(spacing, 1e-6))
+    behind = _branch_end(vessel, route, first=True)
+    beyond = _branch_end(vessel, route, first=False)
+    whole = vessel.path(behind, beyond)
+    spacing = float(whole.arclength[-1]) / (len(whole.arclength) - 1)
+    centre = _round_corners(whole.points, CORNER / spacing)
     tangents = unit(np.gradient(centre, axis=0))
     fall = np.asarray(down, float) - tangents * (tangents @ np.asarray(down, float))[:, None]
-    lowered = resting_offset(route.radius, device.width, device.thickness)[:, None] * fall
+    lowered = resting_offset(whole.radius, device.width, device.thickness)[:, None] * fall
     lowered = gaussian_filter1d(lowered, SMOOTHING / spacing, axis=0, mode="nearest")
     points = centre + lowered
     s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    return Path(points, route.radius, s, tuple(route.branches))
+    from_start, to_target = (
+        float(s[np.argmin(np.linalg.norm(centre - p, axis=1))])
+        for p in (route.points[0], route.points[-1])
+    )
+    return Path(points, whole.radius, s - from_start, tuple(whole.branches), to_target - from_start)
+
+
+def _branch_end(vessel: VesselMap, route: VesselPath, first: bool) -> Array:
+    """End (3,) of the route's first branch behind its start, or of its last beyond its target."""
+    index = 0 if first else -1
+    branch = vessel.branches[route.branches[index]]
+    near = int(np.argmin(np.linalg.norm(branch.points - route.points[index], axis=1)))
+    onward = float(branch.tangents[near] @ route.tangents[index]) > 0
+    return np.asarray(branch.points[-1 if onward != first else 0])
 
 
 def _round_corners(points: Array, sigma: float) -> Array:

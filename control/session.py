@@ -103,7 +103,7 @@ class Session:
             if isinstance(frame, Stale):
                 return Outcome("stale", rig.clock.now() - begin)
             if not started:
-                place = frame.projection.project(path.points[0])
+                place = frame.projection.project(path.start)
                 self._tracker.start(
                     place, START_SIGMA / frame.projection.pixel_size, frame.t_exposure
                 )

@@ -105,9 +105,9 @@ def _episode(
     path = plan(vessel, start, target, device, down_in(description.T_world_vessel.T))
     direction = path.chord(0.0, device.length)
     # Let go a little above the floor: the straight device must not touch a curved wall.
-    position = LET_GO * path.points[0] + (1 - LET_GO) * route.points[0]
+    position = LET_GO * path.start + (1 - LET_GO) * route.points[0]
     begin = Start(position=position, direction=direction)
-    return Episode(begin, path.points[-1], route.branches[-1], path)
+    return Episode(begin, path.target, route.branches[-1], path)
 
 
 class Arrival:
@@ -118,7 +118,7 @@ class Arrival:
     """
 
     DWELL = 0.5  # s
-    ALONG = 0.3
+    ALONG = 0.35
     ACROSS = 0.6
 
     def __init__(self, path: Path, tolerance: float) -> None:

@@ -121,11 +121,11 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
         self._path = self._episode.path.transformed(description.T_world_vessel.T)
         self._estimator = PathEstimator(self._path)
         self._arrival = Arrival(self._path, self.scenario.task.tolerance)
-        self._scene = Scene(description, self._path.points, "Navigate-v0")
+        self._scene = Scene(description, self._path.leg, "Navigate-v0")
         frame = rig.next_frame(FRAME_TIMEOUT)
         if isinstance(frame, Stale):
             raise RigError(f"reset: {frame.reason}")
-        place = frame.projection.project(self._path.points[0])
+        place = frame.projection.project(self._path.start)
         self._tracker.start(place, START_SIGMA / frame.projection.pixel_size, frame.t_exposure)
         self._see(frame)
         self._progress = self._progress_now()
@@ -160,7 +160,8 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
             return self._end(reward, False, True)
         return self._observe(), float(reward), False, False, self._info(reasons=applied.reasons)
 
-    def render(self) -> NDArray[np.uint8] | None:
+    # Gymnasium types what is returned by a type variable bound to nothing.
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override, unused-ignore]
         """Return the operator's view as RGB, (720, 1280, 3); None without a render mode."""
         if self.render_mode is None or (not self._ready and not hasattr(self, "_frame")):
             return None

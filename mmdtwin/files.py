@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,26 @@ def write_json(path: Path, value: Any) -> None:
         part.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def writable_dir(path: Path) -> Path:
-    """Make the folder and check that it can be written.
+@contextmanager
+def making(path: Path, option: str = "--out") -> Iterator[Path]:
+    """Make a folder for results; take it, and its parents, away again if they stay empty.
+
+    Raises
+    ------
+    UserError
+        If it cannot be made or written.
+    """
+    new = [p for p in (path, *path.parents) if not p.exists()]
+    try:
+        yield writable_dir(path, option)
+    finally:
+        for folder in new:
+            with suppress(OSError):  # not empty, or never made
+                folder.rmdir()
+
+
+def writable_dir(path: Path, option: str = "--out") -> Path:
+    """Make the folder that an option names, and check that it can be written.
 
     Raises
     ------
@@ -65,6 +83,6 @@ def writable_dir(path: Path) -> Path:
             pass
     except OSError as error:
         raise UserError(
-            f"--out {path}: cannot write there ({error.strerror}); name a folder you can write"
+            f"{option} {path}: cannot write there ({error.strerror}); name a folder you can write"
         ) from error
     return path

@@ -22,16 +22,14 @@ MAX_FINE_RADIUS = 60.0  # px; beyond it the half-resolution search is faster
 COARSE_ERROR = 4.0  # px; a half-resolution peak is this close to the full-resolution one; assumed
 COARSE_STEP = np.pi / 6  # rad
 SIZE_STEP = 32  # px; transform sizes are multiples of it, so that few template spectra are kept
-MODEL_ERROR = 0.35  # px, each axis; left by the finite set of templates, measured on sequences
+MODEL_ERROR = 0.35  # px, each axis; left by the finite set of templates, set on sequences
 GUARD = 4.0  # px around the device that never enter the background: blur and bending; assumed
 SINGLE_SCORE = 6.0  # in one frame without a background, anatomy passes for less than this; assumed
-PAIR_SCORE = (
-    6.5  # at which a pair's error doubles: noise alone passes 5.5 among 1e5 pairs, measured
-)
+PAIR_SCORE = 6.5  # at which a pair's error doubles, set on sequences
 PAIR_THRESHOLD = 5.0  # reported, with a wide error; assumed
-PAIR_ERROR = 0.8  # px, each axis, of a clear pair; doubled at PAIR_SCORE, measured on sequences
+PAIR_ERROR = 0.8  # px, each axis, of a clear pair; doubled at PAIR_SCORE, set on sequences
 CLUTTER_ERROR = 2.0  # px, each axis; pull of unknown anatomy on an unconfirmed detection, assumed
-EXCESS_SCORE = 4.0  # score at which the variance is twice its bound; measured on sequences
+EXCESS_SCORE = 4.0  # score at which the variance is twice its bound; set on sequences
 TURN = np.radians(20.0)  # spread of the direction about that of the last frames; assumed
 SHAPE_COST = 1.0  # of changing shape, as a squared deviation; assumed
 MAX_COST = 9.0  # a device may flip; assumed

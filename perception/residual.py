@@ -12,7 +12,7 @@ from mmdtwin.perception.filters import radial_spectrum
 
 HIGH_PASS = 0.5  # device lengths; blur subtracted from a single frame before whitening, assumed
 LEVEL_SIZE = 3.0  # device lengths; side of the box whose mean is removed: takes 1/20 of the device
-FIRST_TILES = 16  # tiles for the first spectrum: 16 tiles x 32 rings give it to a few per cent
+FIRST_TILES = 16  # tiles for the first spectrum: rings of 10 bins or more are then known to 10 %
 TILES = 1  # tiles per frame afterwards
 SPECTRUM_MEMORY = 30  # frames (2 s at 15 Hz), assumed
 

@@ -113,9 +113,8 @@ class Tracker:
         Time without a detection, s, after which the track is lost; assumed.
     acquire_score : float, default 7.0
         A single confirmed detection this strong begins a track or ends a loss; fainter ones must
-        repeat.
-        White noise alone reaches 6 less than once in 1e3 full frames; one more for frames that
-        are not white; assumed.
+        repeat. Gaussian noise exceeds 6 in 1e-9 of some 1e6 independent places and templates of a
+        full frame; one more for noise that is not Gaussian, assumed.
     min_quality : float, default 2.5
         The track is lost when the mean score, misses counting zero, falls below it: noise seen
         through a small gate passes for a detection in a third of the frames and scores about 1;

@@ -36,18 +36,22 @@ GRAVITY_WORLD = np.array([0.0, 0.0, -units.GRAVITY])
 
 
 @contextmanager
-def _quiet_stdout() -> Iterator[None]:
-    """PyBullet's C code greets on standard output, where reports belong."""
-    sys.stdout.flush()
-    kept = os.dup(1)
+def _quiet() -> Iterator[None]:
+    """PyBullet greets on standard output and error, where reports and complaints belong."""
+    streams = {1: sys.stdout, 2: sys.stderr}
+    for stream in streams.values():
+        stream.flush()
+    kept = {number: os.dup(number) for number in streams}
     with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
+        for number in streams:
+            os.dup2(nowhere.fileno(), number)
     try:
         yield
     finally:
         ctypes.CDLL(None).fflush(None)  # else C's buffer keeps the greeting and prints it later
-        os.dup2(kept, 1)
-        os.close(kept)
+        for number, copy in kept.items():
+            os.dup2(copy, number)
+            os.close(copy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,7 +263,7 @@ class World:
 
     @staticmethod
     def _connect() -> BulletClient:
-        with _quiet_stdout():
+        with _quiet():
             import pybullet
             from pybullet_utils.bullet_client import BulletClient
 

@@ -34,7 +34,7 @@ def check(
     from mmdtwin.sim.magnetics.check import check as measure
 
     if json is not None:
-        writable_dir(json.parent)
+        writable_dir(json.parent, "--json")
     system = CoilSystem.load(coils)
     figures = measure(system, points, seed)
     passed = all(figure.passed for figure in figures)

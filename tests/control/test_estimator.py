@@ -11,15 +11,16 @@ from mmdtwin.track import Track
 RATE = 15.0  # Hz
 SIGMA = 0.8  # px, of the tracks made here
 SPEED = 3e-3  # m/s
-VIEW = Projection(sid=1.0, sod=0.7, pitch=0.3e-3, shape=(512, 512))
+VIEW = Projection.from_carm(sid=1.0, sod=0.7, pitch=0.3e-3, shape=(512, 512))
 
 
-def winding(n: int = 400) -> Path:
-    """40 mm that swing 6 mm sideways and climb 4 mm towards the source."""
-    x = np.linspace(-18e-3, 18e-3, n)
+def winding(n: int = 500) -> Path:
+    """Some 45 mm that swing 6 mm sideways and climb towards the source; it goes on at both ends."""
+    x = np.linspace(-23e-3, 23e-3, n)
     points = np.stack([x, 6e-3 * np.sin(x / 7e-3), 4e-3 * x / 36e-3], axis=1)
     s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    return Path(points, np.full(n, 2e-3), s, ("a",) * n)
+    before = 5e-3
+    return Path(points, np.full(n, 2e-3), s - before, ("a",) * n, float(s[-1]) - 2 * before)
 
 
 PATH = winding()

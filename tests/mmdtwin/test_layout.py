@@ -29,6 +29,38 @@ def test_the_import_graph_holds_every_room():
         assert len(inner) >= 2, room
 
 
+def lint_imports(config: Path) -> subprocess.CompletedProcess[str]:
+    code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    command = [sys.executable, "-c", code, "--no-cache", "--config", str(config)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_arrows_between_rooms_point_one_way():
+    done = lint_imports(ROOT / "pyproject.toml")
+    assert done.returncode == 0, done.stdout
+    assert "0 broken" in done.stdout
+
+
+def test_the_import_rules_see_the_imports(tmp_path):
+    """Rules that the code does break are reported broken: directly, lazily, and through others."""
+    config = tmp_path / "rules.toml"
+    lines = ["[tool.importlinter]", 'root_packages = ["mmdtwin"]']
+    broken = (("hardware", "sim"), ("hardware", "synth"), ("envs", "sim"), ("cli", "perception"))
+    for source, target in broken:
+        lines += [
+            "[[tool.importlinter.contracts]]",
+            f'name = "{source} without {target}"',
+            'type = "forbidden"',
+            f'source_modules = ["mmdtwin.{source}"]',
+            f'forbidden_modules = ["mmdtwin.{target}"]',
+        ]
+    config.write_text("\n".join(lines))
+    done = lint_imports(config)
+    assert done.returncode == 1, done.stderr
+    for source, target in broken:
+        assert f"{source} without {target} BROKEN" in done.stdout
+
+
 def test_nobody_imports_a_room_by_its_bare_name():
     for path in ROOT.rglob("*.py"):
         if any(part.startswith(".") for part in path.relative_to(ROOT).parts):

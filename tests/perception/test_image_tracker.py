@@ -102,7 +102,7 @@ def test_a_device_that_rests_from_the_start_is_caught_leaving(sequence: Any) -> 
 
 
 def test_a_wire_and_a_bone_edge_do_not_capture_the_track(sequence: Any) -> None:
-    """Static and ten times darker than the device, 12 px from its start and across its way."""
+    """Static, about ten times darker than the device, 12 px from its start and across its way."""
     plain = sequence(3, frames=120, size=256)
     u, v = np.meshgrid(np.arange(256), np.arange(256))
     start, way = plain.truth[0], plain.truth[60]

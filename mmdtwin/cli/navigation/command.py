@@ -8,12 +8,11 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -29,7 +28,7 @@ from mmdtwin.control.session import ControllerFactory, Moment, Outcome, Session
 from mmdtwin.control.task import Episode, draw_episode
 from mmdtwin.control.view import Scene
 from mmdtwin.errors import PhysicsError
-from mmdtwin.files import replacing, writable_dir, write_json
+from mmdtwin.files import making, replacing, writable_dir, write_json
 from mmdtwin.geometry import apply, invert
 from mmdtwin.hardware import open_rig
 from mmdtwin.hardware.twin.rig import Truth, TwinRig
@@ -120,18 +119,20 @@ def _ending(rig: Rig, telemetry: Telemetry) -> Ending:
     if isinstance(rig, TwinRig):
         return Ending(rig.truth().position, by_truth=True)
     if not len(telemetry):
-        return Ending(np.full(3, np.inf), by_truth=False)
+        return Ending(None, by_truth=False)
     T = rig.describe().T_world_vessel.T
     return Ending(apply(invert(T), telemetry.rows[-1]["position"]), by_truth=False)
 
 
 def run_once(request: Request, name: str, out: Path, json_path: Path | None) -> bool:
     """Fly one episode and write video, summary, telemetry and report into `out`."""
-    writable_dir(out)
-    if json_path is not None:
-        writable_dir(json_path.parent)
     console = Console()
-    with _connected(request.scenario) as rig, replacing(out / "navigate.mp4") as part:
+    with (
+        making(out),
+        nullcontext() if json_path is None else making(json_path.parent, "--json"),
+        _connected(request.scenario) as rig,
+        replacing(out / "navigate.mp4") as part,
+    ):
         console.print(f"[bold]{name}[/bold]: {request.scenario.description}")
         with _progress(console) as progress:
             video = VideoWriter(part, rig.describe().frame_rate)
@@ -158,7 +159,7 @@ def _watcher(
         description = rig.describe()
         path = episode.path.transformed(description.T_world_vessel.T)
         title = f"{name}  seed {request.seed}  {description.mode.upper()}"
-        scene = Scene(description, path.points, title)
+        scene = Scene(description, path.leg, title)
         bar = progress.add_task("flying", total=path.length * 1e3)
 
         def see(moment: Moment, truth: Truth | None) -> None:
@@ -233,11 +234,11 @@ def run_episodes(
 
     Failed, truncated and interrupted episodes count. True if all were run.
     """
-    if json_path is not None:
-        writable_dir(json_path.parent)
     # Check the task in this process first, where an error is one clear line.
     with _connected(scenario) as rig:
         draw_episode(scenario.task, rig.describe(), stream(seed, "task"))
+    if json_path is not None:
+        writable_dir(json_path.parent, "--json")
     requests = [Request(scenario, c, seed + i) for c in controllers for i in range(episodes)]
     reports, whole = _fly_all(scenario, requests, jobs or os.cpu_count() or 1)
     grouped = {c: [r for r in reports if r["controller"] == c] for c in controllers}

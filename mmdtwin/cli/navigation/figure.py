@@ -20,7 +20,7 @@ def save_summary(
 
     t = telemetry.column("t_exposure")
     position = telemetry.column("position") * 1e3
-    points = plan.points * 1e3
+    points = plan.leg * 1e3
     figure = Figure(figsize=(12, 8), layout="constrained")
     grid = figure.add_gridspec(3, 2, width_ratios=(1.1, 1))
     plane = figure.add_subplot(grid[:, 0])

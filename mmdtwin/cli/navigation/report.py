@@ -22,9 +22,12 @@ PACKAGES = ("numpy", "scipy", "numba", "pybullet", "magpylib", "xraylib", "openc
 
 @dataclass(frozen=True, eq=False)
 class Ending:
-    """Where a run ended, by truth when the rig is a twin, else by the track, vessel's frame."""
+    """Where a run ended, by truth when the rig is a twin, else by the track, vessel's frame.
 
-    position: Array
+    `position` is None when no frame came.
+    """
+
+    position: Array | None
     by_truth: bool
 
 
@@ -38,11 +41,14 @@ def versions() -> dict[str, str]:
 
 def judge(ending: Ending, episode: Episode, vessel: VesselMap, tolerance: float) -> dict[str, Any]:
     """Distance to the target (3-D), branch at the end, and whether both are as asked."""
-    distance = float(np.linalg.norm(ending.position - episode.target))
-    branch = vessel.branch_at(ending.position)
+    distance, branch = None, None
+    if ending.position is not None:
+        distance = float(np.linalg.norm(ending.position - episode.target))
+        branch = vessel.branch_at(ending.position)
+    near = distance is not None and distance <= tolerance
     return {
-        "reached": distance <= tolerance and branch == episode.target_branch,
-        "target_distance_mm": distance * 1e3,
+        "reached": near and branch == episode.target_branch,
+        "target_distance_mm": None if distance is None else distance * 1e3,
         "final_branch": branch,
         "target_branch": episode.target_branch,
         "judged_by": "truth" if ending.by_truth else "track",
