@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: demo test test-all lint format types imports bench clean
 
 demo: $(VENV)/run.stamp
-	@$(BIN)/python -m mmdtwin.sim.anatomy || echo "No network: the demo uses the sample of the CT that ships with the package."
+	@$(BIN)/python -c "from mmdtwin.sim.anatomy import fetch_ct; fetch_ct()" 2>/dev/null || echo "The full CT could not be fetched; the sample that ships with the package is used."
 	$(BIN)/mmdtwin navigate --seed $(SEED) --out runs/demo
 
 test: $(VENV)/dev.stamp
