@@ -49,6 +49,8 @@ class Scene:
         T = description.T_world_vessel.T
         self._wall = apply(T, _rings(description.vessel))
         self._camera = _orbit_camera(self._wall.reshape(-1, 3))
+        seen = self._wall.reshape(-1, 3) @ self._camera[0].T
+        self._middle = (seen.min(axis=0) + seen.max(axis=0)) / 2
         self._max_current = description.limits.max_current
         self._trail: list[Array] = []
 
@@ -65,7 +67,7 @@ class Scene:
         frame = moment.frame
         crop, zoom = _crop(frame, self._path)
         u0, v0, size = crop
-        grey = window(frame.image)[v0 : v0 + size, u0 : u0 + size]
+        grey = window(frame.image[v0 : v0 + size, u0 : u0 + size])
         large = cv2.resize(grey, (PANEL, PANEL), interpolation=cv2.INTER_LINEAR)
         picture = np.asarray(cv2.cvtColor(large, cv2.COLOR_GRAY2BGR), np.uint8)
 
@@ -93,11 +95,11 @@ class Scene:
         centre = np.array([view.shape[1] / 2, view.shape[0] / 2])
 
         def at(points: Array) -> Array:
-            flat = (points - self._wall.reshape(-1, 3).mean(axis=0)) @ camera.T
+            flat = points @ camera.T - self._middle
             return np.asarray(np.round(flat[..., :2] * scale * (1, -1) + centre), int)
 
         for ring in self._wall:
-            cv2.polylines(view, [at(ring).reshape(-1, 1, 2)], True, (70, 60, 50), 1, cv2.LINE_AA)
+            cv2.polylines(view, [at(ring).reshape(-1, 1, 2)], True, (120, 105, 90), 1, cv2.LINE_AA)
         cv2.polylines(view, [at(self._path).reshape(-1, 1, 2)], False, PATH, 1, cv2.LINE_AA)
         cv2.circle(view, at(self._path[-1]).tolist(), 5, TARGET, 2, cv2.LINE_AA)
         self._trail.append(moment.estimate.position)
@@ -107,7 +109,7 @@ class Scene:
             cv2.polylines(view, [at(nodes).reshape(-1, 1, 2)], False, DEVICE, 4, cv2.LINE_AA)
         here = moment.estimate.position
         size = float(np.linalg.norm(moment.decision.field))
-        tip = here + unit(moment.decision.field) * size * 0.8  # 10 mT is drawn 8 mm long
+        tip = here + unit(moment.decision.field) * size * 0.4  # 10 mT is drawn 4 mm long
         cv2.arrowedLine(view, at(here).tolist(), at(tip).tolist(), FIELD, 2, cv2.LINE_AA, 0, 0.25)
         _text(view, f"field {size * 1e3:4.1f} mT", (12, 24))
         force = np.linalg.norm(moment.decision.force) * 1e6
@@ -128,7 +130,8 @@ class Scene:
 
 
 def _text(picture: Picture, text: str, where: tuple[int, int], size: float = 0.55) -> None:
-    cv2.putText(picture, text, where, FONT, size, (0, 0, 0), 3, cv2.LINE_AA)
+    shadow = (where[0] + 1, where[1] + 1)
+    cv2.putText(picture, text, shadow, FONT, size, (0, 0, 0), 1, cv2.LINE_AA)
     cv2.putText(picture, text, where, FONT, size, (230, 230, 230), 1, cv2.LINE_AA)
 
 
@@ -169,4 +172,4 @@ def _orbit_camera(points: Array) -> tuple[Array, float]:
     )
     camera = about_x @ about_z
     span = np.ptp((points - points.mean(axis=0)) @ camera.T, axis=0)
-    return camera, float(min(500 / span[0], 400 / span[1]))
+    return camera, float(min(480 / span[0], 360 / span[1]))

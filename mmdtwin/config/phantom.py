@@ -105,6 +105,7 @@ class PhantomConfig(Config):
     # flow's inlet and those at the other open ends.
     access: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     destinations: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    end_margin: PositiveFloat | None = None  # m, of tasks, unless they say otherwise
     friction: Annotated[float, Field(ge=0.0, le=2.0)] = 0.2  # Coulomb, device on wet wall, assumed
 
     @model_validator(mode="after")

@@ -57,8 +57,13 @@ class ScenarioConfig(Config):
         phantom, task = (data.get(key) for key in ("phantom", "task"))
         if not (isinstance(phantom, dict) and isinstance(task, dict)):
             return data
-        taken = {"starts": phantom.get("access"), "targets": phantom.get("destinations")}
-        return {**data, "task": {**taken, **{k: v for k, v in task.items() if v is not None}}}
+        taken = {
+            "starts": phantom.get("access"),
+            "targets": phantom.get("destinations"),
+            "end_margin": phantom.get("end_margin"),
+        }
+        given = {**taken, **{k: v for k, v in task.items() if v is not None}}
+        return {**data, "task": {k: v for k, v in given.items() if v is not None}}
 
     @property
     def hash(self) -> str:
