@@ -27,6 +27,8 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 def names(kind: str) -> list[str]:
     """Return the names of the shipped presets of a kind."""
     folder = resources.files("mmdtwin.configs") / kind
+    if not folder.is_dir():
+        return []  # a kind without presets has no folder
     return sorted(
         p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")
     )
