@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter1d
 
 from mmdtwin.errors import UserError
-from mmdtwin.frame import Projection
-from mmdtwin.geometry import Array, apply, invert, rotate, unit
+from mmdtwin.geometry import Array, apply, arclength, invert, rotate, unit
 from mmdtwin.rig import DeviceFacts
-from mmdtwin.vessel import VesselMap, VesselPath
+from mmdtwin.vessel import VesselMap, VesselPath, smoothed
 
 SMOOTHING = 1.0e-3  # m along the path, of the resting height: a sheet spans steps of the floor
 CORNER = 2.0e-3  # m along the path: at a junction the path keeps to the side of its branch
@@ -82,10 +81,6 @@ class Path:
         """Unit direction (3,) from half a length before s to half a length after it."""
         return unit(self.at(s + length / 2) - self.at(s - length / 2))
 
-    def image(self, projection: Projection) -> Array:
-        """The way from start to target in an image, (n, 2) px."""
-        return projection.project(self.leg)
-
     def transformed(self, T: Array) -> Path:
         """The same path in another frame."""
         return Path(apply(T, self.points), self.radius, self.s, self.branches, self.length)
@@ -132,13 +127,13 @@ def plan(
     beyond = _branch_end(vessel, route, first=False)
     whole = vessel.path(behind, beyond)
     spacing = float(whole.arclength[-1]) / (len(whole.arclength) - 1)
-    centre = _round_corners(whole.points, CORNER / spacing)
+    centre = smoothed(whole.points, CORNER / spacing)
     tangents = unit(np.gradient(centre, axis=0))
     fall = np.asarray(down, float) - tangents * (tangents @ np.asarray(down, float))[:, None]
     lowered = resting_offset(whole.radius, device.width, device.thickness)[:, None] * fall
     lowered = gaussian_filter1d(lowered, SMOOTHING / spacing, axis=0, mode="nearest")
     points = centre + lowered
-    s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    s = arclength(points)
     from_start, to_target = (
         float(s[np.argmin(np.linalg.norm(centre - p, axis=1))])
         for p in (route.points[0], route.points[-1])
@@ -153,15 +148,6 @@ def _branch_end(vessel: VesselMap, route: VesselPath, first: bool) -> Array:
     near = int(np.argmin(np.linalg.norm(branch.points - route.points[index], axis=1)))
     onward = float(branch.tangents[near] @ route.tangents[index]) > 0
     return np.asarray(branch.points[-1 if onward != first else 0])
-
-
-def _round_corners(points: Array, sigma: float) -> Array:
-    """Smooth a curve (n, 3) with its ends held, by reflecting it through them."""
-    pad = min(len(points) - 1, int(np.ceil(4 * sigma)))
-    before = 2 * points[0] - points[pad:0:-1]
-    after = 2 * points[-1] - points[-2 : -pad - 2 : -1]
-    extended = np.concatenate([before, points, after])
-    return gaussian_filter1d(extended, sigma, axis=0, mode="nearest")[pad : pad + len(points)]
 
 
 def down_in(T_world_vessel: Array) -> Array:

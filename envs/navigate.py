@@ -110,8 +110,6 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
         super().reset(seed=seed)
         episode_seed = int(self.np_random.integers(2**31))
         rig = self.rig
-        if rig.state == "armed":
-            rig.stop("reset")
         self._episode = draw_episode(
             self.scenario.task, rig.describe(), stream(episode_seed, "task")
         )

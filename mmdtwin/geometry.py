@@ -59,3 +59,9 @@ def aligning_rotation(direction: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) -> 
         y = np.cross((1.0, 0.0, 0.0), x)
     y = unit(y)
     return np.stack([x, y, np.cross(x, y)], axis=1)
+
+
+def arclength(points: Array) -> Array:
+    """Distance of each point of a polyline (n, 3) from its first along the line, (n,)."""
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    return np.concatenate([[0.0], np.cumsum(steps)])

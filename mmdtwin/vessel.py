@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
 from mmdtwin.errors import UserError
-from mmdtwin.geometry import Array, unit
+from mmdtwin.geometry import Array, arclength, unit
 
 PATH_STEP = 0.2e-3  # m between the points of a route
 SMOOTHING_LENGTH = 0.8e-3  # m, Gaussian sigma that rounds the corners where branches meet
@@ -47,8 +47,7 @@ class Branch:
     @cached_property
     def arclength(self) -> Array:
         """Arclength of each point from the start, (n,) m."""
-        steps = np.linalg.norm(np.diff(self.points, axis=0), axis=1)
-        return np.concatenate([[0.0], np.cumsum(steps)])
+        return arclength(self.points)
 
     @property
     def length(self) -> float:
@@ -261,8 +260,8 @@ class VesselMap:
     def _smooth(self, pieces: list[_Piece]) -> VesselPath:
         """Join pieces, round the corners at junctions, resample evenly."""
         raw, names = self._join(pieces)
-        smooth = _smoothed(raw)
-        s = _arclength(smooth)
+        smooth = smoothed(raw, SMOOTHING_LENGTH / _RAW_STEP)
+        s = arclength(smooth)
         n = max(2, int(np.ceil(s[-1] / PATH_STEP)) + 1)
         even = np.linspace(0.0, s[-1], n)
         points = np.stack([np.interp(even, s, smooth[:, i]) for i in range(3)], axis=1)
@@ -277,7 +276,7 @@ class VesselMap:
         return VesselPath(
             points=points,
             radius=self._room(points),
-            arclength=_arclength(points),
+            arclength=arclength(points),
             tangents=tangents,
             branches=tuple(names[i] for i in nearest),
             junctions=self._passed(pieces),
@@ -318,15 +317,9 @@ class VesselMap:
         return bool(np.any(gaps <= self.radius[near] - margin))
 
 
-def _arclength(points: Array) -> Array:
-    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
-    return np.concatenate([[0.0], np.cumsum(steps)])
-
-
-def _smoothed(points: Array) -> Array:
-    """Gaussian smoothing along a polyline whose ends stay where they are."""
-    sigma = SMOOTHING_LENGTH / _RAW_STEP
-    pad = int(4 * sigma) + 1
+def smoothed(points: Array, sigma: float) -> Array:
+    """Gaussian smoothing along a polyline (n, 3) whose ends stay; `sigma` in points."""
+    pad = int(np.ceil(4 * sigma))
     # Continued through each end by point reflection, the curve passes through the end itself.
     extended = np.pad(points, ((pad, pad), (0, 0)), mode="reflect", reflect_type="odd")
-    return gaussian_filter1d(extended, sigma, axis=0)[pad:-pad]
+    return gaussian_filter1d(extended, sigma, axis=0, mode="nearest")[pad : pad + len(points)]

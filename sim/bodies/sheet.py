@@ -9,7 +9,7 @@ import numpy as np
 from mmdtwin import units
 from mmdtwin.config import FlowConfig, SheetConfig
 from mmdtwin.geometry import Array
-from mmdtwin.sim.bodies.chain import kinematics
+from mmdtwin.sim.bodies.chain import jacobians, kinematics
 from mmdtwin.sim.bodies.loads import implicit_force
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class SoftSheet:
         self._joints = list(range(n - 1))
         self._centre, self._axis_x, self._axis_z, self._joint = (np.zeros((n, 3)) for _ in range(4))
         self._axis_y = np.array([0.0, 1.0, 0.0])
+        self._offsets = np.full((n, 2), self.link_length * units.LENGTH / 2)
         self._linear = np.zeros((n, 3, 5 + n))
         self._angular = np.zeros((n, 3, 5 + n))
         self._velocity = np.zeros(5 + n)
@@ -243,12 +244,11 @@ class SoftSheet:
         self._base_position = position
         self._angles = np.array([s[0] for s in states])
         self._velocity = np.array([*linear, *angular, *[s[1] for s in states]])
-        offsets = np.full((self.config.links, 2), self.link_length * units.LENGTH / 2)
         self._axis_y = kinematics(
             np.array(position),
             np.array(quaternion),
             self._angles,
-            offsets,
+            self._offsets,
             self._centre,
             self._axis_x,
             self._axis_z,
@@ -335,10 +335,7 @@ class SoftSheet:
 
     def velocity(self) -> Array:
         """Velocity (3,) m/s of the centre of mass, in the vessel's frame."""
-        from mmdtwin.sim.bodies.chain import jacobians
-
-        jacobians(self._centre, self._joint, self._axis_y, self._linear, self._angular)
-        return np.asarray((self._linear @ self._velocity).mean(axis=0) / units.SPEED)
+        return np.asarray(self._link_velocities().mean(axis=0) / units.SPEED)
 
     def tip_angle(self) -> float:
         """Angle in rad by which the last link is turned against the first, about the y axis."""
@@ -349,11 +346,13 @@ class SoftSheet:
 
         `flow` is the fluid's velocity at the links, (n, 3) m/s.
         """
-        from mmdtwin.sim.bodies.chain import jacobians
-
-        jacobians(self._centre, self._joint, self._axis_y, self._linear, self._angular)
-        relative = self._linear @ self._velocity - flow * units.SPEED
+        relative = self._link_velocities() - flow * units.SPEED
         return float(MAX_REYNOLDS * np.sqrt((relative**2).sum(axis=1)).max() / self._speed_limit)
+
+    def _link_velocities(self) -> Array:
+        """Velocities (n, 3) of the link centres, mm/s."""
+        jacobians(self._centre, self._joint, self._axis_y, self._linear, self._angular)
+        return np.asarray(self._linear @ self._velocity)
 
     def contacts(self) -> int:
         """Number of contact points with the wall that carry a force."""

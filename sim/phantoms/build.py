@@ -12,9 +12,9 @@ from scipy import ndimage
 from mmdtwin.config import CtConfig, PhantomConfig, ProceduralConfig
 from mmdtwin.errors import UserError
 from mmdtwin.files import cache_dir, digest, replacing
-from mmdtwin.geometry import Array
+from mmdtwin.geometry import Array, arclength
 from mmdtwin.sim.flow import with_flow
-from mmdtwin.sim.phantoms.curve import Tree, arclength, evenly
+from mmdtwin.sim.phantoms.curve import Tree, evenly
 from mmdtwin.sim.phantoms.grid import Grid
 from mmdtwin.sim.phantoms.surface import Surface, distance_field, one_piece
 from mmdtwin.sim.phantoms.vessel import Vessel

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from mmdtwin.geometry import Array
+from mmdtwin.geometry import Array, arclength
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,12 +17,6 @@ class Tree:
     curves: dict[str, Array]
     nodes: dict[str, tuple[str, str]]
     ends: tuple[str, ...]
-
-
-def arclength(points: Array) -> Array:
-    """Distance (n,) m along a polyline (n, 3) m."""
-    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
-    return np.concatenate([[0.0], np.cumsum(steps)])
 
 
 def evenly(points: Array, step: float) -> Array:
