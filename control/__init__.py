@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmdtwin.control.allocation import Allocation, Stiffness, allocate
+    from mmdtwin.control.allocation import Allocation, allocate
 
-__all__ = ["Allocation", "Stiffness", "allocate"]
+__all__ = ["Allocation", "allocate"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmdtwin.control.path import Path
+from mmdtwin.control.path import Path, WrongTurn
 from mmdtwin.frame import Projection
 from mmdtwin.geometry import Array
 from mmdtwin.track import Track
 
 DRIFT = 2.0e-3  # m/sqrt(s), random walk of s between frames: a device at 3 mm/s that may stop
 REGISTRATION = 0.41e-3  # m, of the path against the image, one axis: two of 0.5 mm rms in space
-WANDER = 2.0e-3  # m, how far the device lies beside its path, counted as if frames were independent
+WANDER = 5.0e-3  # m, how far the device lies beside its path, counted as if frames were independent
 GRID = 0.1e-3  # m
 OFF_PATH = 1.2e-3  # m
 MIN_ANGLE = 0.3  # sine of the angle between path and ray from which its sides are told apart
+CLEARLY = 0.5e-3  # m by which the device must lie nearer to another path,
+FOR_LONG = 0.4  # s, and for how long, to be taken to be there
 SEARCH = 8e-3  # m of path looked at on either side of the prediction
 
 
@@ -38,6 +40,8 @@ class Estimate:
         Offset from the path, across it and across the ray, m.
     tracked : bool
         False while the tracker coasts or is lost.
+    wrong_turn : WrongTurn or None
+        The wrong turn that the device has taken; `s`, `speed` and `lateral` are then on its path.
     """
 
     t: float
@@ -46,6 +50,7 @@ class Estimate:
     position: Array
     lateral: Array
     tracked: bool
+    wrong_turn: WrongTurn | None = None
 
 
 class PathEstimator:
@@ -137,3 +142,49 @@ class PathEstimator:
     @staticmethod
     def _px_per_m(projection: Projection, depth: float) -> float:
         return projection.sid / (projection.pitch * depth)
+
+
+class WayEstimator:
+    """Finds the device on its way, or on one of the wrong turns that leave it.
+
+    Parameters
+    ----------
+    path : Path
+    wrong_turns : tuple of WrongTurn
+        Both in the world as estimated.
+    """
+
+    def __init__(self, path: Path, wrong_turns: tuple[WrongTurn, ...] = ()) -> None:
+        self._way = PathEstimator(path)
+        self._turns = [(turn, PathEstimator(turn.path)) for turn in wrong_turns]
+        self._taken: WrongTurn | None = None
+        self._since: float | None = None
+
+    def update(self, track: Track, projection: Projection) -> Estimate:
+        """Take the next track."""
+        on_way = self._way.update(track, projection)
+        turned = [
+            replace(estimator.update(track, projection), wrong_turn=turn)
+            for turn, estimator in self._turns
+        ]
+        taken = next((e for e in turned if e.wrong_turn is self._taken), None)
+        here = taken or on_way
+        if taken is not None and taken.s < taken.wrong_turn.fork:  # type: ignore[union-attr]
+            self._taken, self._since = None, None
+            return on_way
+        nearest = min([on_way, *turned], key=self._distance)
+        if not here.tracked or self._distance(nearest) > self._distance(here) - CLEARLY:
+            self._since = None
+            return here
+        self._since = here.t if self._since is None else self._since
+        if here.t - self._since < FOR_LONG:
+            return here
+        self._taken, self._since = nearest.wrong_turn, None
+        return nearest
+
+    @staticmethod
+    def _distance(estimate: Estimate) -> float:
+        turn = estimate.wrong_turn
+        if turn is not None and estimate.s <= turn.fork:
+            return float("inf")
+        return float(np.linalg.norm(estimate.lateral))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter1d
+from scipy.spatial import cKDTree
 
+from mmdtwin.control.floor import resting_places
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array, apply, arclength, invert, rotate, unit
 from mmdtwin.rig import DeviceFacts
@@ -16,6 +19,8 @@ from mmdtwin.vessel import VesselMap, VesselPath, smoothed
 
 SMOOTHING = 1.0e-3  # m along the path, of the resting height: a sheet spans steps of the floor
 CORNER = 2.0e-3  # m along the path: at a junction the path keeps to the side of its branch
+WRONG_WAY = 12e-3  # m into a branch that a device may enter by mistake
+APART = 0.4e-3  # m between two paths that have parted
 DOWN = np.array([0.0, 0.0, -1.0])
 
 
@@ -38,6 +43,10 @@ class Path:
         Branch of each point.
     length : float
         Arclength of the target, m.
+    flow : (n,) array
+        Mean axial speed of the fluid there, m/s, positive along the path.
+    pull : (n, 3) array
+        Force along the sloping floor across the path, per weight that rests on it.
     """
 
     points: Array
@@ -45,6 +54,8 @@ class Path:
     s: Array
     branches: tuple[str, ...]
     length: float
+    flow: Array
+    pull: Array
 
     @property
     def start(self) -> Array:
@@ -77,13 +88,21 @@ class Path:
         """Unit tangent (3,) at arclength s."""
         return unit(np.array([np.interp(s, self.s, column) for column in self.tangents.T]))
 
+    def flow_at(self, s: float) -> float:
+        """Mean axial speed of the fluid, m/s, at arclength s."""
+        return float(np.interp(s, self.s, self.flow))
+
+    def pull_at(self, s: float) -> Array:
+        """Force (3,) along the sloping floor across the path, per weight, at arclength s."""
+        return np.array([np.interp(s, self.s, column) for column in self.pull.T])
+
     def chord(self, s: float, length: float) -> Array:
         """Unit direction (3,) from half a length before s to half a length after it."""
         return unit(self.at(s + length / 2) - self.at(s - length / 2))
 
     def transformed(self, T: Array) -> Path:
         """The same path in another frame."""
-        return Path(apply(T, self.points), self.radius, self.s, self.branches, self.length)
+        return replace(self, points=apply(T, self.points), pull=rotate(T, self.pull))
 
 
 def resting_offset(radius: ArrayLike, width: float, thickness: float) -> Array:
@@ -129,16 +148,82 @@ def plan(
     spacing = float(whole.arclength[-1]) / (len(whole.arclength) - 1)
     centre = smoothed(whole.points, CORNER / spacing)
     tangents = unit(np.gradient(centre, axis=0))
-    fall = np.asarray(down, float) - tangents * (tangents @ np.asarray(down, float))[:, None]
-    lowered = resting_offset(whole.radius, device.width, device.thickness)[:, None] * fall
-    lowered = gaussian_filter1d(lowered, SMOOTHING / spacing, axis=0, mode="nearest")
+    gravity = np.asarray(down, float)
+    if vessel.wall is None:
+        fall = gravity - tangents * (tangents @ gravity)[:, None]
+        lowered = resting_offset(whole.radius, device.width, device.thickness)[:, None] * fall
+        pull = np.zeros_like(lowered)
+    else:
+        lowered, pull = resting_places(vessel.wall, centre, tangents, whole.radius, device, gravity)
+    lowered, pull = (
+        gaussian_filter1d(x, SMOOTHING / spacing, axis=0, mode="nearest") for x in (lowered, pull)
+    )
     points = centre + lowered
     s = arclength(points)
     from_start, to_target = (
         float(s[np.argmin(np.linalg.norm(centre - p, axis=1))])
         for p in (route.points[0], route.points[-1])
     )
-    return Path(points, whole.radius, s - from_start, tuple(whole.branches), to_target - from_start)
+    return Path(
+        points=points,
+        radius=whole.radius,
+        s=s - from_start,
+        branches=tuple(whole.branches),
+        length=to_target - from_start,
+        flow=_flow_along(vessel, whole),
+        pull=pull,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class WrongTurn:
+    """A path that leaves the way at a junction for another branch: from the same start, with the
+    same running coordinate s, and apart from the way beyond `fork`, m.
+    """
+
+    path: Path
+    fork: float
+
+    def transformed(self, T: Array) -> WrongTurn:
+        """The same in another frame."""
+        return replace(self, path=self.path.transformed(T))
+
+
+def wrong_turns(
+    vessel: VesselMap, way: Path, start: ArrayLike, device: DeviceFacts, down: ArrayLike
+) -> tuple[WrongTurn, ...]:
+    """Paths into the branches that leave a way (in the vessel's frame) at its junctions."""
+    inside = (way.s >= 0.0) & (way.s <= way.length)
+    taken = dict.fromkeys(np.array(way.branches)[inside].tolist())
+    nodes = [{vessel.branches[name].start, vessel.branches[name].end} for name in taken]
+    junctions = set[str]().union(*(a & b for a, b in pairwise(nodes)))
+    found = []
+    for name, branch in vessel.branches.items():
+        node = junctions & {branch.start, branch.end}
+        if name in taken or not node:
+            continue
+        reach = min(WRONG_WAY, branch.length)
+        s = reach if branch.start in node else branch.length - reach
+        try:
+            path = plan(vessel, start, branch.at(s)[0], device, down)
+        except UserError:
+            continue  # too narrow for the device
+        ahead = path.s >= 0.0
+        gap = cKDTree(way.points).query(path.points[ahead])[0]
+        apart = np.flatnonzero(gap > APART)
+        if len(apart):
+            found.append(WrongTurn(path, float(path.s[ahead][apart[0]])))
+    return tuple(found)
+
+
+def _flow_along(vessel: VesselMap, route: VesselPath) -> Array:
+    """Mean axial speed (n,) m/s along a route."""
+    flow = np.empty(len(route.points))
+    for i, (name, point) in enumerate(zip(route.branches, route.points, strict=True)):
+        branch = vessel.branches[name]
+        near = int(np.argmin(np.linalg.norm(branch.points - point, axis=1)))
+        flow[i] = branch.speeds[near] * np.sign(branch.tangents[near] @ route.tangents[i])
+    return flow
 
 
 def _branch_end(vessel: VesselMap, route: VesselPath, first: bool) -> Array:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mmdtwin.config import TaskConfig
-from mmdtwin.control.estimator import Estimate, PathEstimator
+from mmdtwin.control.estimator import Estimate, WayEstimator
 from mmdtwin.control.follower import Controller, Decision, command
 from mmdtwin.control.path import Path
 from mmdtwin.control.task import Arrival, Episode
@@ -92,7 +92,10 @@ class Session:
         rig, description = self._rig, self._rig.describe()
         path = self._episode.path.transformed(description.T_world_vessel.T)
         controller = self._controller(description, path)
-        estimator = PathEstimator(path)
+        turns = tuple(
+            turn.transformed(description.T_world_vessel.T) for turn in self._episode.wrong_turns
+        )
+        estimator = WayEstimator(path, turns)
         arrival = Arrival(path, self._task.tolerance)
         period = 1.0 / description.frame_rate
         begin, started = rig.clock.now(), False

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmdtwin.config import TaskConfig
 from mmdtwin.control.estimator import Estimate
-from mmdtwin.control.path import Path, down_in, plan
+from mmdtwin.control.path import Path, WrongTurn, down_in, plan, wrong_turns
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array
 from mmdtwin.rig import RigDescription, Start
@@ -28,6 +28,7 @@ class Episode:
     target: Array  # (3,) m, where the device's centre is to be
     target_branch: str
     path: Path
+    wrong_turns: tuple[WrongTurn, ...] = ()
 
 
 def draw_episode(
@@ -44,16 +45,16 @@ def draw_episode(
         If the task's branches are unknown or allow no such path.
     """
     vessel = description.vessel
-    starts, targets = (_known_branches(key, task, vessel) for key in ("starts", "targets"))
+    starts, targets = (_stretches(key, task, vessel) for key in ("starts", "targets"))
     if task.target is not None and not vessel.contains(task.target):
         where = ", ".join(f"{v * 1e3:.1f}" for v in task.target)
         raise UserError(
             f"task.target: ({where}) mm lies outside the vessel; give a point in its lumen, m"
         )
     for _ in range(MAX_DRAWS):
-        start = _draw_point(vessel, starts, task.end_margin, rng)
+        start = _draw_point(vessel, starts, rng)
         if task.target is None:
-            target = _draw_point(vessel, targets, task.end_margin, rng)
+            target = _draw_point(vessel, targets, rng)
         else:
             target = np.asarray(task.target, float)
         episode = _episode(start, target, task, description)
@@ -66,25 +67,38 @@ def draw_episode(
     )
 
 
-def _known_branches(key: str, task: TaskConfig, vessel: VesselMap) -> tuple[str, ...]:
-    """Branches named by the task, or those at the inlet (starts) or the other ends (targets)."""
+def _stretches(key: str, task: TaskConfig, vessel: VesselMap) -> dict[str, tuple[float, float]]:
+    """Stretches, m, of the branches named by the task, or of those at the inlet (starts) or the
+    other ends (targets).
+    """
     named = getattr(task, key)
     if named is None:
         at_inlet = key == "starts"
         ends = {vessel.inlet} if at_inlet else set(vessel.ends) - {vessel.inlet}
-        return tuple(n for n, b in vessel.branches.items() if ends & {b.start, b.end})
+        named = tuple(n for n, b in vessel.branches.items() if ends & {b.start, b.end})
     for name in named:
         if name not in vessel.branches:
             known = ", ".join(vessel.branches)
             raise UserError(f"task.{key}: no branch '{name}' in this phantom; known: {known}")
-    return tuple(named)
+    if not isinstance(named, dict):
+        margin = task.end_margin
+        return {n: (margin, max(vessel.branches[n].length - margin, margin)) for n in named}
+    for name, (begin, end) in named.items():
+        length = vessel.branches[name].length
+        if not begin <= end <= length:
+            raise UserError(
+                f"task.{key}: {name}: ({begin:g}, {end:g}) m; two arclengths that grow, up to the "
+                f"branch's {length:.4f} m, are allowed"
+            )
+    return named
 
 
 def _draw_point(
-    vessel: VesselMap, branches: tuple[str, ...], margin: float, rng: np.random.Generator
+    vessel: VesselMap, stretches: dict[str, tuple[float, float]], rng: np.random.Generator
 ) -> Array:
-    branch = vessel.branches[branches[rng.integers(len(branches))]]
-    s = rng.uniform(margin, max(branch.length - margin, margin))
+    name = list(stretches)[rng.integers(len(stretches))]
+    branch = vessel.branches[name]
+    s = rng.uniform(*stretches[name])
     return branch.points[int(np.argmin(np.abs(branch.arclength - s)))]
 
 
@@ -107,7 +121,8 @@ def _episode(
     # Let go a little above the floor: the straight device must not touch a curved wall.
     position = LET_GO * path.start + (1 - LET_GO) * route.points[0]
     begin = Start(position=position, direction=direction)
-    return Episode(begin, path.target, route.branches[-1], path)
+    turns = wrong_turns(vessel, path, start, device, down_in(description.T_world_vessel.T))
+    return Episode(begin, path.target, route.branches[-1], path, turns)
 
 
 class Arrival:
@@ -130,7 +145,8 @@ class Arrival:
         """Take the newest estimate; return True once arrived."""
         along = abs(self._path.length - estimate.s) <= self.ALONG * self._tolerance
         across = float(np.linalg.norm(estimate.lateral)) <= self.ACROSS * self._tolerance
-        if not (estimate.tracked and along and across):
+        on_way = estimate.tracked and estimate.wrong_turn is None
+        if not (on_way and along and across):
             self._since = None
             return False
         if self._since is None:

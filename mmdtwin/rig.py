@@ -45,6 +45,7 @@ class DeviceFacts:
     thickness: float
     moment: float  # net magnetic moment when straight, A m2
     weight: float  # weight minus buoyancy, N
+    drag: float = 0.0  # force of the fluid that flows along its length at 10 mm/s, N s/m
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ import heapq
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -119,6 +120,14 @@ class Location:
     relative_radius: float
 
 
+class Wall(Protocol):
+    """The wall of a lumen, as the model that a phantom is printed from, or a scan of it, shows it."""
+
+    def at(self, points: ArrayLike) -> Array:
+        """Signed distance (n,) m of points (n, 3) m from the wall, positive inside."""
+        ...
+
+
 # A stretch of a branch, travelled from one arclength to another.
 _Piece = tuple[str, float, float]
 
@@ -135,11 +144,14 @@ class VesselMap:
         Nodes where the vessel is open to the fluid; to a device they are closed by caps.
     inlet : str
         The end where the fluid enters, empty while the flow is not known.
+    wall : Wall, optional
+        Where it is known; without it the lumen is taken for round.
     """
 
     branches: dict[str, Branch]
     ends: tuple[str, ...] = field(default=())
     inlet: str = ""
+    wall: Wall | None = None
 
     @cached_property
     def junctions(self) -> tuple[str, ...]:

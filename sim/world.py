@@ -83,6 +83,8 @@ class World:
         True placements; set them before `reset`.
     currents : (n_coils,) array
         Currents that flow in the coils, A; set them between steps.
+    held : bool
+        True while something else holds the device still; `reset` lets it go.
     time : float
         Seconds since `reset`.
     """
@@ -101,6 +103,7 @@ class World:
         self.T_world_vessel = np.eye(4)
         self.T_world_coils = np.eye(4)
         self.currents = np.zeros(self.coils.n_coils)
+        self.held = False
         self.time = 0.0
         self._client: BulletClient | None = None
         self._device: SoftSheet | None = None
@@ -148,6 +151,7 @@ class World:
         up = -gravity / units.GRAVITY
         self._put(self._device, np.asarray(position, float), aligning_rotation(direction, up))
         self.currents = np.zeros(self.coils.n_coils)
+        self.held = False
         self.time = 0.0
         self._next_check = CHECK_PERIOD
         self._to_coils = invert(self.T_world_coils) @ self.T_world_vessel
@@ -172,6 +176,9 @@ class World:
         """
         device, client = self.device, self._client
         assert client is not None
+        if self.held:
+            self.time += dt
+            return
         coefficients = self.coils.combine(self.currents)
         end = self.time + dt
         while end - self.time > 1e-9:

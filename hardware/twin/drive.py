@@ -28,6 +28,7 @@ class CoilDrive:
         self.temperatures = np.full(len(coils.coils), ROOM_TEMPERATURE)
         self._waiting: deque[tuple[float, Actuation]] = deque()
         self._active: tuple[float, Actuation] | None = None
+        self._first: float | None = None
 
     def send(self, command: Actuation, now: float) -> None:
         """Take a command at time `now`, s."""
@@ -38,10 +39,15 @@ class CoilDrive:
         self._waiting.clear()
         self._active = None
 
+    def acting_for(self, t: float) -> float:
+        """Seconds since the first command took effect; negative if none has."""
+        return -1.0 if self._first is None else t - self._first
+
     def set_point(self, t: float) -> Array:
         """Currents (n,) A asked for at time t, s."""
         while self._waiting and self._waiting[0][0] <= t:
             self._active = self._waiting.popleft()
+            self._first = self._active[0] if self._first is None else self._first
         if self._active is None:
             return np.zeros_like(self.currents)
         begin, command = self._active

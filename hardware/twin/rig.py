@@ -18,6 +18,7 @@ from mmdtwin.hardware.twin.drive import CoilDrive
 from mmdtwin.rig import DeviceFacts, Registration, Rig, RigDescription, RigState, Start
 from mmdtwin.safety import Limits
 from mmdtwin.seeding import stream
+from mmdtwin.sim.bodies.sheet import drag_along
 from mmdtwin.sim.world import World, WorldState
 from mmdtwin.synth.xray import Imager
 from mmdtwin.units import GRAVITY
@@ -52,6 +53,9 @@ class TwinRig(Rig):
     A frame is delivered `imager.latency` after its exposure, with several in flight; a command
     acts `actuation_delay` after it is applied; and the time a controller takes to compute
     (configured or measured) passes between the delivery of a frame and the command.
+
+    The device is held at its start, as by the catheter that brought it, until the first accepted
+    command has acted for `release_delay`: coils are switched on before a device is let go.
 
     Parameters
     ----------
@@ -106,6 +110,7 @@ class TwinRig(Rig):
                 thickness=device.thickness,
                 moment=device.magnetisation * volume if device.profile == "uniform" else 0.0,
                 weight=(device.density - fluid.density) * volume * GRAVITY,
+                drag=drag_along(device, fluid, speed=10e-3),
             ),
         )
 
@@ -259,6 +264,7 @@ class TwinRig(Rig):
                 max(self._next_exposure() - world.time, EPSILON),
             )
             world.currents = self._drive.advance(world.time, dt)
+            world.held = self._drive.acting_for(world.time) < self.scenario.rig.release_delay
             world.step(dt)
         self.clock.wait_until(t)
         while self._in_flight and self._in_flight[0].t_received <= t + EPSILON:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from mmdtwin.config.base import Config
 
@@ -96,16 +96,20 @@ class FlowConfig(Config):
     density: PositiveFloat  # kg/m3
 
 
+# Names of branches, or of each the stretch, m along its centreline from its start.
+Stretch = tuple[NonNegativeFloat, PositiveFloat]
+Branches = Annotated[tuple[str, ...] | dict[str, Stretch], Field(min_length=1)]
+
+
 class PhantomConfig(Config):
     """A vessel, its fluid and its wall."""
 
     vessel: Annotated[ProceduralConfig | CtConfig, Field(discriminator="kind")]
     flow: FlowConfig
-    # Branches where tasks start and end unless they say otherwise; by default the branch at the
-    # flow's inlet and those at the other open ends.
-    access: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    destinations: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    end_margin: PositiveFloat | None = None  # m, of tasks, unless they say otherwise
+    # Where tasks start and end unless they say otherwise; by default the branch at the flow's inlet
+    # and those at the other open ends.
+    access: Branches | None = None
+    destinations: Branches | None = None
     friction: Annotated[float, Field(ge=0.0, le=2.0)] = 0.2  # Coulomb, device on wet wall, assumed
 
     @model_validator(mode="after")

@@ -24,6 +24,7 @@ class TwinRigConfig(Config):
     compute_time: NonNegativeFloat | Literal["measured"] = 0.02  # s from delivery to command
     actuation_delay: NonNegativeFloat = 0.01  # s from command to amplifier
     coil_time_constant: NonNegativeFloat = 0.02  # s, closed current loop
+    release_delay: NonNegativeFloat = 0.1  # s from the first command's effect to letting go
     physics_step: Annotated[float, Field(gt=0, le=2e-3)] = 1e-3  # s
     max_frame_age: PositiveFloat = 0.5  # s; older frames are stale
     coil_heat_capacity: PositiveFloat  # J/K of each coil

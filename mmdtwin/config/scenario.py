@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import PositiveFloat, model_validator
 
 from mmdtwin.config.base import Config, override, parse, read
 from mmdtwin.config.coils import CoilsConfig
 from mmdtwin.config.device import DeviceConfig
 from mmdtwin.config.imager import ImagerConfig
-from mmdtwin.config.phantom import PhantomConfig
+from mmdtwin.config.phantom import Branches, PhantomConfig
 from mmdtwin.config.rig import RigConfig
 from mmdtwin.files import digest
 
@@ -29,14 +29,14 @@ class TaskConfig(Config):
     """Reach a target in another branch."""
 
     kind: Literal["navigate"] = "navigate"
-    # Branches where an episode may start, by default the phantom's access ...
-    starts: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    # ... and where it may end, by default the phantom's destinations.
-    targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    # Where an episode may start, by default at the phantom's access ...
+    starts: Branches | None = None
+    # ... and where it may end, by default at the phantom's destinations.
+    targets: Branches | None = None
     target: tuple[float, float, float] | None = None  # fixed target in the vessel's frame, m
     min_length: PositiveFloat = 20e-3  # m of centreline between start and target
     tolerance: PositiveFloat = 1e-3  # m
-    end_margin: PositiveFloat = 3e-3  # m from start and target to either end of their branches
+    end_margin: PositiveFloat = 3e-3  # m kept from the ends of branches that are named only
     timeout: PositiveFloat = 90.0  # s
 
 
@@ -60,7 +60,6 @@ class ScenarioConfig(Config):
         taken = {
             "starts": phantom.get("access"),
             "targets": phantom.get("destinations"),
-            "end_margin": phantom.get("end_margin"),
         }
         given = {**taken, **{k: v for k, v in task.items() if v is not None}}
         return {**data, "task": {k: v for k, v in given.items() if v is not None}}

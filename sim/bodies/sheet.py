@@ -35,6 +35,33 @@ class Loads(NamedTuple):
     flow: Array
 
 
+def drag_along(config: SheetConfig, fluid: FlowConfig, speed: float) -> float:
+    """Force per speed, N s/m, of fluid that flows at `speed`, m/s, along a straight sheet."""
+    linear, _, blasius, _ = _drag_of_link(config, fluid)
+    per_link = linear + blasius * np.sqrt(speed * units.SPEED)
+    return float(config.links * per_link * units.SPEED / units.FORCE)
+
+
+def _disc_radius(config: SheetConfig) -> float:
+    return float(np.sqrt(config.length * config.width / np.pi))
+
+
+def _drag_of_link(config: SheetConfig, fluid: FlowConfig) -> list[float]:
+    """Coefficients of `loads.drag_coefficients` for one link, mm, g and s."""
+    share = 1 / config.links
+    area = config.length * config.width
+    kinematic = fluid.viscosity / fluid.density
+    radius_mm, viscosity = _disc_radius(config) * units.LENGTH, fluid.viscosity * units.VISCOSITY
+    friction = fluid.density * BLASIUS * np.sqrt(kinematic / config.length) * area * share
+    pressure = 0.5 * fluid.density * PLATE_PRESSURE * area * share
+    return [
+        DISC_EDGEWISE * viscosity * radius_mm * share,
+        DISC_BROADSIDE * viscosity * radius_mm * share,
+        float(friction) * units.FORCE / units.SPEED**1.5,
+        pressure * units.FORCE / units.SPEED**2,
+    ]
+
+
 class SoftSheet:
     """A chain of rigid links joined by elastic hinges.
 
@@ -114,7 +141,7 @@ class SoftSheet:
             bending / units.BENDING_STIFFNESS / line_density
         )
         self._hinge_damping = 2 * c.damping_ratio / mode * self._hinge_stiffness
-        self._drag = np.tile(self._drag_of_link(fluid), (n, 1))
+        self._drag = np.tile(_drag_of_link(c, fluid), (n, 1))
         self._speed_limit = (
             MAX_REYNOLDS * fluid.viscosity / (fluid.density * 2 * self.disc_radius) * units.SPEED
         )
@@ -122,7 +149,7 @@ class SoftSheet:
     @property
     def disc_radius(self) -> float:
         """Radius of the disc with the sheet's area, m."""
-        return float(np.sqrt(self.config.length * self.config.width / np.pi))
+        return _disc_radius(self.config)
 
     @property
     def moment(self) -> Array:
@@ -139,21 +166,6 @@ class SoftSheet:
         edges = 2 * np.pi * np.arange(n + 1) / n
         step = 2 * np.pi / n
         return np.stack([np.diff(np.sin(edges)), -np.diff(np.cos(edges))], axis=1) / step
-
-    def _drag_of_link(self, fluid: FlowConfig) -> list[float]:
-        c = self.config
-        share = self.link_length / c.length
-        area = c.length * c.width
-        kinematic = fluid.viscosity / fluid.density
-        radius_mm, viscosity = self.disc_radius * units.LENGTH, fluid.viscosity * units.VISCOSITY
-        friction = fluid.density * BLASIUS * np.sqrt(kinematic / c.length) * area * share
-        pressure = 0.5 * fluid.density * PLATE_PRESSURE * area * share
-        return [
-            DISC_EDGEWISE * viscosity * radius_mm * share,
-            DISC_BROADSIDE * viscosity * radius_mm * share,
-            float(friction) * units.FORCE / units.SPEED**1.5,
-            pressure * units.FORCE / units.SPEED**2,
-        ]
 
     def _create(self, friction: float) -> int:
         p, n = self._p, self.config.links

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,8 @@ def build_vessel(config: PhantomConfig) -> Vessel:
     if vessel is None:
         vessel = _build(config.vessel)
         _save(path, vessel)
-    return Vessel(with_flow(vessel.map, config.flow), vessel.surface, vessel.distance)
+    vessel_map = replace(with_flow(vessel.map, config.flow), wall=vessel.distance)
+    return replace(vessel, map=vessel_map)
 
 
 def _build(config: ProceduralConfig | CtConfig) -> Vessel:

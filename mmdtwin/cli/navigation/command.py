@@ -89,11 +89,13 @@ def fly(request: Request, rig: Rig, watch: Callable[[Episode, Rig], Observer]) -
         truth = rig.truth(moment.frame.seq) if isinstance(rig, TwinRig) else None
         telemetry.add(moment, rig.telemetry(), truth)
         see(moment, truth)
+        stop_if_asked()
 
     began = time.perf_counter()
     physics_error = None
     try:
-        outcome = session.run(request.seed, observe)
+        with _interrupts_between_frames() as stop_if_asked:
+            outcome = session.run(request.seed, observe)
     except PhysicsError as error:
         outcome, physics_error = Outcome("physics error", rig.clock.now()), str(error)
     except KeyboardInterrupt:
@@ -113,6 +115,25 @@ def fly(request: Request, rig: Rig, watch: Callable[[Episode, Rig], Observer]) -
     )
     path = episode.path.transformed(rig.describe().T_world_vessel.T)
     return Result(report, telemetry, path)
+
+
+@contextmanager
+def _interrupts_between_frames() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back until the function given is called: compiled code must not be cut short."""
+    asked: list[int] = []
+
+    def stop_if_asked() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield stop_if_asked  # someone else handles it, or it is ignored
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+    try:
+        yield stop_if_asked
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _ending(rig: Rig, telemetry: Telemetry) -> Ending:
