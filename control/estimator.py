@@ -13,7 +13,7 @@ from mmdtwin.track import Track
 
 DRIFT = 2.0e-3  # m/sqrt(s), random walk of s between frames: a device at 3 mm/s that may stop
 REGISTRATION = 0.41e-3  # m, of the path against the image, one axis: two of 0.5 mm rms in space
-WANDER = 5.0e-3  # m, how far the device lies beside its path, counted as if frames were independent
+WANDER = 2.5e-3  # m, how far the device lies beside its path, counted as if frames were independent
 GRID = 0.1e-3  # m
 OFF_PATH = 1.2e-3  # m
 MIN_ANGLE = 0.3  # sine of the angle between path and ray from which its sides are told apart

@@ -11,7 +11,7 @@ from mmdtwin.vessel import Wall
 
 ACROSS = np.linspace(-1.0, 1.0, 9)  # places tried across the floor, of the room there is
 ROLLS = np.radians([-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0])
-FOOTPRINT = np.array([-0.5, -0.25, 0.0, 0.25, 0.5])  # of the width
+FOOTPRINT = np.array([-0.5, 0.0, 0.5])  # of the width
 STEP = 0.03e-3  # m of height
 DEEPEST = 2.5  # radii below the centreline that are looked at
 HOLD = 1.0e-3  # m: a place y off the middle counts as y^2 / HOLD higher
@@ -65,3 +65,22 @@ def resting_places(
         steepness = np.gradient(lowest, across)[best] if room[i] > STEP else 0.0
         pull[i] = steepness * side[i]
     return offsets, pull
+
+
+def bridged(heights: Array, length: float) -> Array:
+    """How far (n,) the middle of a straight device is held above the floor that it bridges.
+
+    Parameters
+    ----------
+    heights : (n,) array
+        Of the floor along the way, at even distances.
+    length : float
+        Of the device, in these distances.
+    """
+    reach = int(length / 2)
+    padded = np.pad(heights, reach, mode="edge")
+    middle = np.arange(len(heights)) + reach
+    held = heights.copy()
+    for a in range(1, reach + 1):
+        held = np.maximum(held, (padded[middle - a] + padded[middle + a]) / 2)
+    return np.asarray(held - heights)

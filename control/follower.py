@@ -17,7 +17,7 @@ from mmdtwin.rig import RigDescription
 
 OVERSPEED = 2.5e-3  # m/s beyond the reference
 BLEED = 0.3  # of the steady force, each frame
-HOLD = 0.3e-3  # m from the target within which the well is left where it is
+HOLD = 0.25e-3  # m from the target within which the well is left where it is
 STUCK_OFF = 0.35e-3  # m from the reference
 STUCK_SPEED = 0.8e-3  # m/s
 PACE_MEMORY = 0.5  # s

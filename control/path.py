@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
-from mmdtwin.control.floor import resting_places
+from mmdtwin.control.floor import bridged, resting_places
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array, apply, arclength, invert, rotate, unit
 from mmdtwin.rig import DeviceFacts
@@ -155,6 +155,8 @@ def plan(
         pull = np.zeros_like(lowered)
     else:
         lowered, pull = resting_places(vessel.wall, centre, tangents, whole.radius, device, gravity)
+        heights = -(centre + lowered) @ gravity
+        lowered -= bridged(heights, device.length / spacing)[:, None] * gravity
     lowered, pull = (
         gaussian_filter1d(x, SMOOTHING / spacing, axis=0, mode="nearest") for x in (lowered, pull)
     )

@@ -9,7 +9,7 @@ from typing import Protocol
 from mmdtwin.config import TaskConfig
 from mmdtwin.control.estimator import Estimate, WayEstimator
 from mmdtwin.control.follower import Controller, Decision, command
-from mmdtwin.control.path import Path
+from mmdtwin.control.path import Path, down_in, wrong_turns
 from mmdtwin.control.task import Arrival, Episode
 from mmdtwin.frame import Frame, Stale
 from mmdtwin.rig import Applied, Rig, RigDescription
@@ -92,10 +92,15 @@ class Session:
         rig, description = self._rig, self._rig.describe()
         path = self._episode.path.transformed(description.T_world_vessel.T)
         controller = self._controller(description, path)
-        turns = tuple(
-            turn.transformed(description.T_world_vessel.T) for turn in self._episode.wrong_turns
+        turns = wrong_turns(
+            description.vessel,
+            self._episode.path,
+            self._episode.start.position,
+            description.device,
+            down_in(description.T_world_vessel.T),
         )
-        estimator = WayEstimator(path, turns)
+        T = description.T_world_vessel.T
+        estimator = WayEstimator(path, tuple(turn.transformed(T) for turn in turns))
         arrival = Arrival(path, self._task.tolerance)
         period = 1.0 / description.frame_rate
         begin, started = rig.clock.now(), False

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmdtwin.config import TaskConfig
 from mmdtwin.control.estimator import Estimate
-from mmdtwin.control.path import Path, WrongTurn, down_in, plan, wrong_turns
+from mmdtwin.control.path import Path, down_in, plan
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array
 from mmdtwin.rig import RigDescription, Start
@@ -28,7 +28,6 @@ class Episode:
     target: Array  # (3,) m, where the device's centre is to be
     target_branch: str
     path: Path
-    wrong_turns: tuple[WrongTurn, ...] = ()
 
 
 def draw_episode(
@@ -117,12 +116,13 @@ def _episode(
     if not suits:
         return None
     path = plan(vessel, start, target, device, down_in(description.T_world_vessel.T))
+    if path.length < task.min_length:
+        return None
     direction = path.chord(0.0, device.length)
     # Let go a little above the floor: the straight device must not touch a curved wall.
     position = LET_GO * path.start + (1 - LET_GO) * route.points[0]
     begin = Start(position=position, direction=direction)
-    turns = wrong_turns(vessel, path, start, device, down_in(description.T_world_vessel.T))
-    return Episode(begin, path.target, route.branches[-1], path, turns)
+    return Episode(begin, path.target, route.branches[-1], path)
 
 
 class Arrival:
@@ -133,7 +133,7 @@ class Arrival:
     """
 
     DWELL = 0.5  # s
-    ALONG = 0.35
+    ALONG = 0.4
     ACROSS = 0.6
 
     def __init__(self, path: Path, tolerance: float) -> None:

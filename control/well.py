@@ -105,10 +105,10 @@ def make_well(
     p, wanted_force = vector("point", point), vector("force", force)
     along = unit(vector("direction", direction))
     if not along.any():
-        raise UserError("make_well: direction must not be zero")
+        raise UserError("direction must not be zero")
     for name, value in {"moment": moment, "field": field, "stiffness": stiffness}.items():
         if not np.isfinite(value):
-            raise UserError(f"make_well: {name} is not a finite number")
+            raise UserError(f"{name} is not a finite number")
     n = field_model.n_inputs
     axes = aligning_rotation(along, vector("hill", hill)).T
     unit_field, unit_force = unit_rows(field_model, p, moment * along)

@@ -121,7 +121,7 @@ class Location:
 
 
 class Wall(Protocol):
-    """The wall of a lumen, as the model that a phantom is printed from, or a scan of it, shows it."""
+    """The wall of a lumen, known from the model a phantom is printed from, or from a scan."""
 
     def at(self, points: ArrayLike) -> Array:
         """Signed distance (n,) m of points (n, 3) m from the wall, positive inside."""

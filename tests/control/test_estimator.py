@@ -1,10 +1,13 @@
 """From a track to a place on a curved path, and what is learned about the registration."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from mmdtwin.control.estimator import PathEstimator
-from mmdtwin.control.path import Path
+from mmdtwin.control.estimator import PathEstimator, WayEstimator
+from mmdtwin.control.path import Path, WrongTurn
 from mmdtwin.frame import Projection
 from mmdtwin.track import Track
 
@@ -20,7 +23,10 @@ def winding(n: int = 500) -> Path:
     points = np.stack([x, 6e-3 * np.sin(x / 7e-3), 4e-3 * x / 36e-3], axis=1)
     s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     before = 5e-3
-    return Path(points, np.full(n, 2e-3), s - before, ("a",) * n, float(s[-1]) - 2 * before)
+    return Path(
+        points, np.full(n, 2e-3), s - before, ("a",) * n, float(s[-1]) - 2 * before,
+        flow=np.zeros(n), pull=np.zeros((n, 3)),
+    )  # fmt: skip
 
 
 PATH = winding()
@@ -106,3 +112,47 @@ def test_lateral_is_across_the_path():
     # One frame moves the shift by 4 %; a grid step along the path turns little across it.
     assert estimate.lateral @ aside == pytest.approx(0.8e-3, abs=0.1e-3)
     assert abs(estimate.lateral @ PATH.tangent(estimate.s)) < 1e-9
+
+
+def forked(angle: float = 0.9) -> WrongTurn:
+    """A way that leaves PATH at its middle, to the side."""
+    fork = PATH.length / 2
+    beyond = PATH.s > fork
+    direction = Rotation.from_rotvec([0, 0, -angle]).apply(PATH.tangent(fork))
+    points = PATH.points.copy()
+    points[beyond] = PATH.at(fork) + (PATH.s[beyond] - fork)[:, None] * direction
+    return WrongTurn(replace(PATH, points=points), fork)
+
+
+def follow(path, arclengths, estimator):
+    """Estimates while the device goes along a path at SPEED."""
+    found = []
+    for i, s in enumerate(arclengths):
+        seen = VIEW.project(np.array([path.at(s), path.at(s + 1e-5)]))
+        found.append(
+            estimator.update(track(i / RATE, seen[0], (seen[1] - seen[0]) / 1e-5 * SPEED), VIEW)
+        )
+    return found
+
+
+def test_a_wrong_turn_is_noticed_and_its_end_too():
+    turn = forked()
+    step = SPEED / RATE
+    out = np.arange(0.0, turn.fork + 8e-3, step)
+    back = np.arange(turn.fork + 8e-3, turn.fork - 4e-3, -step)
+    estimates = follow(turn.path, [*out, *back], WayEstimator(PATH, (turn,)))
+    wrong = np.array([e.wrong_turn is turn for e in estimates])
+    s = np.array([*out, *back])
+    # Told 0.5 mm apart for 0.4 s, so after some 3 mm of the other branch; not before the fork.
+    assert not wrong[: len(out)][out < turn.fork].any()
+    assert wrong[: len(out)][out > turn.fork + 4e-3].all()
+    assert not wrong[-5:].any()
+    np.testing.assert_allclose(
+        [e.s for e, w in zip(estimates, wrong, strict=True) if w], s[wrong], atol=0.6e-3
+    )
+
+
+def test_on_its_way_no_wrong_turn_is_seen():
+    turn = forked()
+    estimates = follow(PATH, np.arange(0.0, PATH.length, SPEED / RATE), WayEstimator(PATH, (turn,)))
+    assert all(e.wrong_turn is None for e in estimates)

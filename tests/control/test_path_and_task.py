@@ -7,9 +7,10 @@ from scipy.spatial import cKDTree
 
 from mmdtwin.config import TaskConfig, load_scenario
 from mmdtwin.control.estimator import Estimate
-from mmdtwin.control.path import Path, down_in, plan, resting_offset
+from mmdtwin.control.path import Path, down_in, plan, resting_offset, wrong_turns
 from mmdtwin.control.task import NARROW, Arrival, draw_episode
 from mmdtwin.errors import UserError
+from mmdtwin.geometry import transform
 from mmdtwin.hardware import open_rig
 from mmdtwin.rig import DeviceFacts, RigDescription
 from mmdtwin.seeding import stream
@@ -101,7 +102,8 @@ def test_planned_paths_stay_inside_and_smooth(description):
         path = plan(vessel, start, branch.at(branch.length - 4e-3)[0], description.device, DOWN)
         assert path.branches[0] == "trunk"
         assert path.branches[-1] == end
-        assert all(vessel.contains(p, margin=0.2e-3) for p in path.points)
+        assert vessel.wall.at(path.points).min() > description.device.thickness / 2
+        assert np.all(path.flow > 0)  # it goes with the flow, from the inlet
         turning = np.gradient(path.tangents, path.s, axis=0)
         assert np.linalg.norm(turning, axis=1).max() < 1 / 2e-3
         assert path.s[0] == pytest.approx(-4e-3, abs=0.5e-3)  # back to the inlet
@@ -120,6 +122,40 @@ def test_what_cannot_be_planned_is_one_clear_line():
         plan(wide, [5e-3, 0, 0], [15e-3, 9e-3, 0], DEVICE, DOWN)
     with pytest.raises(UserError, match="same place"):
         plan(wide, [5e-3, 0, 0], [5e-3, 0, 0], DEVICE, DOWN)
+
+
+def test_wrong_turns_leave_the_way_at_its_junction(description):
+    vessel, device = description.vessel, description.device
+    start = vessel.branches["trunk"].at(4e-3)[0]
+    way = plan(vessel, start, vessel.branches["left"].at(10e-3)[0], device, DOWN)
+    (turn,) = wrong_turns(vessel, way, start, device, DOWN)
+    assert turn.path.branches[-1] == "right"
+    along = np.arange(0.0, turn.fork, 0.2e-3)
+    together = cKDTree(way.points).query([turn.path.at(s) for s in along])[0]
+    assert together.max() < 0.5e-3
+    assert cKDTree(way.points).query(turn.path.at(turn.fork + 4e-3))[0] > 1.5e-3
+    fork = vessel.branches["trunk"].length - 4e-3
+    assert turn.fork == pytest.approx(fork, abs=2.5e-3)
+    T = transform(np.eye(3), [1e-3, 0, 0])
+    moved = turn.transformed(T)
+    np.testing.assert_allclose(
+        moved.path.points - turn.path.points, [[1e-3, 0, 0]] * len(turn.path.s)
+    )
+    # Without a junction on the way there is none to take.
+    inside = plan(vessel, start, vessel.branches["trunk"].at(14e-3)[0], device, DOWN)
+    assert wrong_turns(vessel, inside, start, device, DOWN) == ()
+
+
+def test_stretches_bound_where_tasks_begin_and_end(description):
+    vessel = description.vessel
+    task = TaskConfig(starts={"trunk": (1e-3, 3e-3)}, targets={"left": (9e-3, 11e-3)})
+    for seed in range(10):
+        path = draw_episode(task, description, np.random.default_rng(seed)).path
+        first, last = vessel.locate(path.start), vessel.locate(path.target)
+        assert first.branch == "trunk"
+        assert 0.4e-3 < first.arclength < 3.6e-3
+        assert last.branch == "left"
+        assert 8.4e-3 < last.arclength < 11.6e-3
 
 
 def test_drawn_episodes_keep_their_promises(description):
@@ -182,7 +218,10 @@ def test_impossible_tasks_are_one_clear_line(description, task, message):
 
 def test_arrival_asks_for_half_a_second_at_the_target():
     points = np.linspace(0, 20e-3, 101)[:, None] * np.array([1.0, 0, 0])
-    path = Path(points, np.full(101, 2e-3), points[:, 0], ("tube",) * 101, 20e-3)
+    path = Path(
+        points, np.full(101, 2e-3), points[:, 0], ("tube",) * 101, 20e-3,
+        flow=np.zeros(101), pull=np.zeros((101, 3)),
+    )  # fmt: skip
 
     def estimate(t, s, aside=0.0, tracked=True):
         return Estimate(t, s, 0.0, path.at(s), np.array([0.0, aside, 0.0]), tracked)

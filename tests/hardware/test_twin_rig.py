@@ -89,6 +89,22 @@ def test_a_command_acts_after_its_delay():
         np.testing.assert_allclose(rig.telemetry().currents, 0.5, rtol=1e-3)
 
 
+def test_the_device_is_held_until_the_first_command_has_acted():
+    """Coils first, then let go: no fall while the first image is on its way."""
+    with make("rig.release_delay=0.05") as rig:
+        begin(rig)
+        start = rig.truth().position
+        rig._advance(1.0)
+        np.testing.assert_array_equal(rig.truth().position, start)
+        applied = rig.apply(CoilCurrents(np.zeros(8), seq=rig.next_seq()))
+        acts = applied.time + rig.scenario.rig.actuation_delay
+        rig._advance(acts + 0.045)
+        np.testing.assert_array_equal(rig.truth().position, start)
+        rig._advance(acts + 0.25)
+        assert np.linalg.norm(rig.truth().position - start) > 0.1e-3  # it sinks to the floor
+        assert rig.truth().world.time == pytest.approx(rig.clock.now())
+
+
 def test_same_seed_same_frames_other_seed_other_frames():
     with make() as rig:
         runs = []

@@ -129,7 +129,7 @@ def _interrupts_between_frames() -> Iterator[Callable[[], None]]:
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield stop_if_asked  # someone else handles it, or it is ignored
         return
-    signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+    signal.signal(signal.SIGINT, lambda number, _frame: asked.append(number))
     try:
         yield stop_if_asked
     finally:
