@@ -102,7 +102,12 @@ class PathFollower(Controller):
 
     The walls make the well possible: Earnshaw's theorem forbids one in three directions, not in
     one. A third of the weight is carried, so that the sheet slides on the floor with little
-    friction and the curved floor still centres it.
+    friction and the curved floor still centres it. What the rest of the weight and the flow pull
+    along the path and down a sloping floor is taken off beforehand.
+
+    1 uN moves the sheet at some 12 mm/s, so little may be left to chance: a device that is stuck
+    is freed by a weaker field that swings, not by force; one that is not seen is let be, then
+    shaken; one that took a wrong turn is led back to before the fork.
     """
 
     def __init__(
