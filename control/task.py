@@ -74,22 +74,24 @@ def _stretches(key: str, task: TaskConfig, vessel: VesselMap) -> dict[str, tuple
     if named is None:
         at_inlet = key == "starts"
         ends = {vessel.inlet} if at_inlet else set(vessel.ends) - {vessel.inlet}
-        named = tuple(n for n, b in vessel.branches.items() if ends & {b.start, b.end})
-    for name in named:
-        if name not in vessel.branches:
-            known = ", ".join(vessel.branches)
-            raise UserError(f"task.{key}: no branch '{name}' in this phantom; known: {known}")
-    if not isinstance(named, dict):
-        margin = task.end_margin
-        return {n: (margin, max(vessel.branches[n].length - margin, margin)) for n in named}
-    for name, (begin, end) in named.items():
-        length = vessel.branches[name].length
-        if not begin <= end <= length:
-            raise UserError(
-                f"task.{key}: {name}: ({begin:g}, {end:g}) m; two arclengths that grow, up to the "
-                f"branch's {length:.4f} m, are allowed"
-            )
-    return named
+        named = {n: None for n, b in vessel.branches.items() if ends & {b.start, b.end}}
+    return {name: _stretch(key, name, stretch, task, vessel) for name, stretch in named.items()}
+
+
+def _stretch(
+    key: str, name: str, stretch: tuple[float, float] | None, task: TaskConfig, vessel: VesselMap
+) -> tuple[float, float]:
+    if name not in vessel.branches:
+        known = ", ".join(vessel.branches)
+        raise UserError(f"task.{key}: no branch '{name}' in this phantom; known: {known}")
+    length, margin = vessel.branches[name].length, task.end_margin
+    begin, end = stretch or (margin, max(length - margin, margin))
+    if stretch and not begin <= end <= length:
+        raise UserError(
+            f"task.{key}: {name}: ({begin:g}, {end:g}) m; two arclengths are allowed, the first "
+            f"not above the second, the second not above the branch's {length:.4f} m"
+        )
+    return begin, end
 
 
 def _draw_point(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from mmdtwin.config.base import Config
 
@@ -96,9 +96,18 @@ class FlowConfig(Config):
     density: PositiveFloat  # kg/m3
 
 
-# Names of branches, or of each the stretch, m along its centreline from its start.
+def _whole_if_listed(value: Any) -> Any:
+    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+        return dict.fromkeys(value)
+    return value
+
+
+# Branches by name; of each the stretch, m along its centreline from its start, or all of it. A
+# list of names is allowed.
 Stretch = tuple[NonNegativeFloat, PositiveFloat]
-Branches = Annotated[tuple[str, ...] | dict[str, Stretch], Field(min_length=1)]
+Branches = Annotated[
+    dict[str, Stretch | None], BeforeValidator(_whole_if_listed), Field(min_length=1)
+]
 
 
 class PhantomConfig(Config):
