@@ -13,12 +13,18 @@ from mmdtwin.track import Track
 
 DRIFT = 2.0e-3  # m/sqrt(s), random walk of s between frames: a device at 3 mm/s that may stop
 REGISTRATION = 0.41e-3  # m, of the path against the image, one axis: two of 0.5 mm rms in space
-WANDER = 2.5e-3  # m, how far the device lies beside its path, counted as if frames were independent
+# How far the device lies beside its path: more where there is room, and the same over some way.
+WANDER, WANDER_PER_ROOM = 0.15e-3, 0.25  # m, and of the lumen's radius
+ALIKE = 2.0e-3  # m
+FRESH = 0.2e-3  # m of new way that is one measurement
 GRID = 0.1e-3  # m
 OFF_PATH = 1.2e-3  # m
 MIN_ANGLE = 0.3  # sine of the angle between path and ray from which its sides are told apart
 CLEARLY = 0.5e-3  # m by which the device must lie nearer to another path,
+UNDECIDED = 4.0e-3  # m beyond a fork within which the two are told apart
 FOR_LONG = 0.4  # s, and for how long, to be taken to be there
+FASTEST, LEEWAY = 40e-3, 1.5e-3  # m/s and m, beyond which a track leaps
+BELIEVED = 4  # tracks in a row that leap are no error
 SEARCH = 8e-3  # m of path looked at on either side of the prediction
 
 
@@ -77,23 +83,27 @@ class PathEstimator:
         self._uv = np.zeros((0, 2))
         self.shift = np.zeros(3)  # of the path as seen in the image, m in the world
         self._shift_covariance = REGISTRATION**2 * np.eye(3)
-        self._s = 0.0
+        self.s = self._furthest = 0.0
         self._variance = REGISTRATION**2
         self._t: float | None = None
+        self._seen = 0.0  # s, when last
+        self._doubt = 0  # tracks in a row that leapt
 
-    def update(self, track: Track, projection: Projection) -> Estimate:
-        """Take the next track."""
+    def update(self, track: Track, projection: Projection, learn: bool = True) -> Estimate:
+        """Take the next track; `learn` from it about the registration too.
+
+        A track that leaps farther than a device can move is believed when it persists only.
+        """
         self._uv = projection.project(self._points + self.shift)
         dt = 0.0 if self._t is None else max(track.t - self._t, 0.0)
         self._t = track.t
         self._variance += DRIFT**2 * dt
-        if track.state == "tracking":
-            self._correct(track, projection)
-        s = self._s
+        tracked = track.state == "tracking" and self._correct(track, projection)
+        s = self.s
         depth = float(projection.depth(self._path.at(s)))
         tangent = self._path.tangent(s)
         seen = projection.back_project(track.position, depth)
-        if track.state == "tracking":
+        if tracked and learn:
             self._register(seen - self._path.at(s), tangent, projection.rays(track.position))
         position = seen - self.shift
         offset = position - self._path.at(s)
@@ -109,21 +119,28 @@ class PathEstimator:
             speed=speed,
             position=position,
             lateral=offset - tangent * (offset @ tangent),
-            tracked=track.state == "tracking",
+            tracked=tracked,
         )
 
-    def _correct(self, track: Track, projection: Projection) -> None:
+    def _correct(self, track: Track, projection: Projection) -> bool:
+        """Move s to the track; False if that is not to be believed yet."""
         scale = self._px_per_m(projection, projection.sod)
         noise = float(np.mean(np.diag(track.covariance)[:2])) + (GRID * scale) ** 2
-        near = np.abs(self._fine - self._s) <= SEARCH
+        near = np.abs(self._fine - self.s) <= SEARCH
         gap = ((self._uv[near] - track.position) ** 2).sum(axis=1) / noise
-        cost = gap + (self._fine[near] - self._s) ** 2 / self._variance
+        cost = gap + (self._fine[near] - self.s) ** 2 / self._variance
         best = int(np.argmin(cost))
         index = int(np.flatnonzero(near)[0]) + best
+        reach = FASTEST * (track.t - self._seen) + LEEWAY
+        self._doubt = self._doubt + 1 if abs(self._fine[index] - self.s) > reach else 0
+        if 0 < self._doubt < BELIEVED:
+            return False
         step = np.gradient(self._uv, self._fine, axis=0)[index]
         information = 1.0 / self._variance + float(step @ step) / noise
-        self._s = float(self._fine[index])
+        self.s = float(self._fine[index])
         self._variance = 1.0 / information
+        self._seen, self._doubt = track.t, 0
+        return True
 
     def _register(self, offset: Array, tangent: Array, ray: Array) -> None:
         """Take the offset (3,) m across path and ray as a measurement of the shift."""
@@ -135,7 +152,13 @@ class PathEstimator:
         gain = self._shift_covariance @ across
         if abs(float(across @ (offset - self.shift))) > OFF_PATH:
             return  # that far off it is the device that errs, not the map
-        gain /= float(across @ gain) + WANDER**2
+        # Only new way tells something new: a device at rest says the same again and again.
+        fresh = min(self.s - self._furthest, ALIKE)
+        if fresh < FRESH:
+            return
+        self._furthest = self.s
+        wander = WANDER + WANDER_PER_ROOM * self._path.radius_at(self.s)
+        gain /= float(across @ gain) + wander**2 * ALIKE / fresh
         self.shift = self.shift + gain * float(across @ (offset - self.shift))
         self._shift_covariance -= np.outer(gain, across @ self._shift_covariance)
 
@@ -162,9 +185,9 @@ class WayEstimator:
 
     def update(self, track: Track, projection: Projection) -> Estimate:
         """Take the next track."""
-        on_way = self._way.update(track, projection)
+        on_way = self._way.update(track, projection, self._taken is None and not self._at_fork())
         turned = [
-            replace(estimator.update(track, projection), wrong_turn=turn)
+            replace(estimator.update(track, projection, learn=False), wrong_turn=turn)
             for turn, estimator in self._turns
         ]
         taken = next((e for e in turned if e.wrong_turn is self._taken), None)
@@ -181,6 +204,11 @@ class WayEstimator:
             return here
         self._taken, self._since = nearest.wrong_turn, None
         return nearest
+
+    def _at_fork(self) -> bool:
+        """True where the device could be on either path: its offset tells nothing then."""
+        s = self._way.s
+        return any(-UNDECIDED / 2 < s - turn.fork < UNDECIDED for turn, _ in self._turns)
 
     @staticmethod
     def _distance(estimate: Estimate) -> float:

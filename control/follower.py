@@ -181,17 +181,16 @@ class PathFollower(Controller):
         else:
             wanted = min(self._reference - g.speed * dt, estimate.s)
             self._reference = max(wanted, estimate.s - g.lead, self._back_to)
-        led = (self._reference - before) / dt if dt > 0 else 0.0
+        led = abs(self._reference - before) / dt if dt > 0 else 0.0
         error = self._reference - estimate.s
-        if error * self._error < 0:
-            self._steady = 0.0  # what brought it here would take it on
+        if error * self._error <= 0:
+            self._steady = 0.0  # it has come up with the well: what brought it here would fling it
         self._error = error
         if self._reference >= self.path.length and abs(error) < HOLD:
             return  # there: friction holds the device better than the loop would
         most = g.max_along * (1 + self._stuck)
         self._steady = float(np.clip(self._steady + g.integral * error * dt, -most, most))
-        faster = (estimate.speed - led) * np.sign(self._steady)
-        if faster > OVERSPEED:
+        if self._pace > OVERSPEED + led and self._steady * error > 0:
             self._steady *= 1 - BLEED  # it came loose: what freed it would now fling it
 
     def _turn_back(self, estimate: Estimate) -> None:

@@ -92,6 +92,10 @@ class Path:
         """Mean axial speed of the fluid, m/s, at arclength s."""
         return float(np.interp(s, self.s, self.flow))
 
+    def radius_at(self, s: float) -> float:
+        """Inscribed radius of the lumen, m, at arclength s."""
+        return float(np.interp(s, self.s, self.radius))
+
     def pull_at(self, s: float) -> Array:
         """Force (3,) along the sloping floor across the path, per weight, at arclength s."""
         return np.array([np.interp(s, self.s, column) for column in self.pull.T])
