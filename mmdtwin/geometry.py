@@ -53,10 +53,12 @@ def unit(vector: ArrayLike) -> Array:
 
 def aligning_rotation(direction: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) -> Array:
     """Return a (3, 3) rotation whose x axis is `direction` and whose z axis is nearest `up`."""
-    x = unit(direction)
-    y = np.cross(np.asarray(up, float), x)
+    x, upwards = unit(direction), np.asarray(up, float)
+    y = np.cross(upwards, x)
     if np.linalg.norm(y) < 1e-6:
         y = np.cross((1.0, 0.0, 0.0), x)
+        if np.cross(x, y) @ upwards < 0:
+            y = -y
     y = unit(y)
     return np.stack([x, y, np.cross(x, y)], axis=1)
 
