@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmdtwin.control.allocation import Allocation, allocate
+    from mmdtwin.control.allocation import Allocation, Target, allocate, allocate_many
 
-__all__ = ["Allocation", "allocate"]
+__all__ = ["Allocation", "Target", "allocate", "allocate_many"]
 
 
 def __getattr__(name: str) -> Any:

@@ -190,9 +190,8 @@ class WayEstimator:
             replace(estimator.update(track, projection, learn=False), wrong_turn=turn)
             for turn, estimator in self._turns
         ]
-        taken = next((e for e in turned if e.wrong_turn is self._taken), None)
-        here = taken or on_way
-        if taken is not None and taken.s < taken.wrong_turn.fork:  # type: ignore[union-attr]
+        here = next(e for e in (on_way, *turned) if e.wrong_turn is self._taken)
+        if here.wrong_turn is not None and here.s < here.wrong_turn.fork:
             self._taken, self._since = None, None
             return on_way
         nearest = min([on_way, *turned], key=self._distance)

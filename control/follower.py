@@ -11,7 +11,7 @@ from mmdtwin.actuation import CoilCurrents
 from mmdtwin.control.allocation import allocate
 from mmdtwin.control.estimator import Estimate
 from mmdtwin.control.path import DOWN, Path
-from mmdtwin.control.well import Well, make_well
+from mmdtwin.control.well import WellMaker
 from mmdtwin.geometry import Array
 from mmdtwin.rig import RigDescription
 
@@ -145,9 +145,11 @@ class PathFollower(Controller):
         direction, field = self._alignment(estimate)
         rest = self._across(estimate)
         # What stiffness is to be had here decides the force at the device.
-        well = self._well(at, direction, field, rest)
-        along = self._along(estimate, max(well.stiffness, self.gains.feedback))
-        currents = self._well(at, direction, field, rest + along).inputs
+        g, rig = self.gains, self.description
+        wells = WellMaker(self._field, at, direction, rig.device.moment, hill=DOWN)
+        well = wells.make(field, rest, g.stiffness, rig.coil_limits)
+        along = self._along(estimate, max(well.stiffness, g.feedback))
+        currents = wells.make(field, rest + along, g.stiffness, rig.coil_limits).inputs
         return self._report(currents, at, direction, path.at(self._reference))
 
     def _search(self, estimate: Estimate, dt: float) -> None:
@@ -188,8 +190,7 @@ class PathFollower(Controller):
         self._error = error
         if self._reference >= self.path.length and abs(error) < HOLD:
             return  # there: friction holds the device better than the loop would
-        most = g.max_along * (1 + self._stuck)
-        self._steady = float(np.clip(self._steady + g.integral * error * dt, -most, most))
+        self._steady = self._bounded(self._steady + g.integral * error * dt)
         if self._pace > OVERSPEED + led and self._steady * error > 0:
             self._steady *= 1 - BLEED  # it came loose: what freed it would now fling it
 
@@ -250,16 +251,18 @@ class PathFollower(Controller):
         return direction, g.field * (1 - g.slack * self._stuck)
 
     def _along(self, estimate: Estimate, stiffness: float) -> Array:
-        g = self.gains
         wanted = self._trust * (stiffness * (self._reference - estimate.s) + self._steady)
-        most = g.max_along * (1 + self._stuck)
-        size = float(np.clip(wanted, -most, most))
+        size = self._bounded(wanted)
         tangent, device = self._path(estimate).tangent(estimate.s), self.description.device
         # Lift carries one part of the weight; neither the rest of it nor the flow must pull along.
         rise = float(-DOWN @ self._path(estimate).chord(estimate.s, device.length))
         slope = (1 - self._lift) * device.weight * rise
         flow = device.drag * MIDSTREAM * self._path(estimate).flow_at(estimate.s)
         return (size + slope - flow) * tangent
+
+    def _bounded(self, along: float) -> float:
+        most = self.gains.max_along * (1 + self._stuck)
+        return float(np.clip(along, -most, most))
 
     def _lean(self, estimate: Estimate, dt: float) -> None:
         """Build up force across the path against a lasting offset, along with the path's turns."""
@@ -278,19 +281,6 @@ class PathFollower(Controller):
         )
         bank = (1 - self._lift) * weight * self._path(estimate).pull_at(estimate.s)
         return push + self._shun(estimate.s) - bank - DOWN * self._lift * weight
-
-    def _well(self, point: Array, direction: Array, field: float, force: Array) -> Well:
-        return make_well(
-            self._field,
-            point,
-            direction,
-            self.description.device.moment,
-            field=field,
-            force=force,
-            stiffness=self.gains.stiffness,
-            hill=DOWN,
-            limits=self.description.limits,
-        )
 
 
 def _level(offset: Array) -> Array:
@@ -340,7 +330,7 @@ class RandomController(Controller):
                 field=gains.field * self._direction,
                 force=force,
                 moment=self.description.device.moment * self._direction,
-                limits=self.description.limits,
+                limits=self.description.coil_limits,
             ).inputs
         return self._report(self._currents, at, self._direction, at)
 

@@ -38,6 +38,12 @@ class Outcome:
     time: float
 
 
+def start_tracker(tracker: ImageTracker, frame: Frame, path: Path) -> None:
+    """Tell a tracker at the first frame where the device was let go: at the path's start."""
+    place = frame.projection.project(path.start)
+    tracker.start(place, START_SIGMA / frame.projection.pixel_size, frame.t_exposure)
+
+
 class ControllerFactory(Protocol):
     """Makes a controller for a rig as it describes itself and a path in its world."""
 
@@ -111,10 +117,7 @@ class Session:
             if isinstance(frame, Stale):
                 return Outcome("stale", rig.clock.now() - begin)
             if not started:
-                place = frame.projection.project(path.start)
-                self._tracker.start(
-                    place, START_SIGMA / frame.projection.pixel_size, frame.t_exposure
-                )
+                start_tracker(self._tracker, frame, path)
                 started = True
             track = self._tracker.update(frame)
             estimate = estimator.update(track, frame.projection)

@@ -51,7 +51,7 @@ class Scene:
         self._camera = _orbit_camera(self._wall.reshape(-1, 3))
         seen = self._wall.reshape(-1, 3) @ self._camera[0].T
         self._middle = (seen.min(axis=0) + seen.max(axis=0)) / 2
-        self._max_current = description.limits.max_current
+        self._max_current = description.coil_limits.max_current
         self._trail: list[Array] = []
 
     def draw(self, moment: Moment, nodes: Array | None) -> Picture:

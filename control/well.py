@@ -8,17 +8,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import lsq_linear
 
-from mmdtwin.control.allocation import unit_rows, vector
+from mmdtwin.control.allocation import FIELD_UNIT, FORCE_UNIT, force_rows, vector
+from mmdtwin.control.allocation.limits import Reach
 from mmdtwin.errors import UserError
 from mmdtwin.field import FieldModel
 from mmdtwin.geometry import Array, aligning_rotation, unit
-from mmdtwin.safety import Limits, scale_to_limits
+from mmdtwin.safety import Limits
 
 DIFFERENCE = 1e-3  # m to either side; d2B/ds2 of a source at 70 mm errs by 1e-3 of itself
 # What an error of one unit weighs, in axes along the well, sideways and on the hill. A force along
 # the well moves the device; one against the walls hardly does. The field's size may give most.
-FIELD_UNIT, FIELD_WEIGHTS = 1e-3, np.array([2.0, 4.0, 4.0])  # T
-FORCE_UNIT, FORCE_WEIGHTS = 1e-6, np.array([20.0, 6.0, 4.0])  # N
+FIELD_WEIGHTS = np.array([2.0, 4.0, 4.0])
+FORCE_WEIGHTS = np.array([20.0, 6.0, 4.0])
 # Stiffness: -dF/dx of force axis and place axis, (0, 0) the well itself.
 STIFFNESS_UNIT = 1e-3  # N/m
 COMPONENTS = ((0, 0), (0, 1), (0, 2), (1, 2), (1, 1))
@@ -53,96 +54,111 @@ class Well:
     stiffness: float
 
 
-def make_well(
-    field_model: FieldModel,
-    point: ArrayLike,
-    direction: ArrayLike,
-    moment: float,
-    *,
-    field: float,
-    force: ArrayLike,
-    stiffness: float,
-    hill: ArrayLike,
-    limits: Limits,
-) -> Well:
-    """Find currents that align a device with a direction and pull it to a point along it.
+class WellMaker:
+    """Makes wells for a device at one place: currents that align it and pull it to a point.
 
-    Wanted are a field along the direction, a force, and a force along the direction that falls by
-    `stiffness` per metre. Earnshaw's theorem forbids a well in all three directions: the
-    stiffnesses add up to zero. So one direction, `hill`, must be held by something else, such as
-    weight on a floor. With eight coils not all can be met; currents within the coils' limits come
-    nearest in the sense of weighted least squares. The force along the vessel is met first, the
-    size of the field gives most.
+    Earnshaw's theorem forbids a well in all three directions: the stiffnesses add up to zero. So
+    one direction, `hill`, must be held by something else, such as weight on a floor.
 
     Parameters
     ----------
     field_model : FieldModel
-        Linear in its inputs (coil systems and their calibrations).
+        Of coils, which may saturate (coil systems and their calibrations).
     point : (3,) array
         In the model's frame, m.
     direction : (3,) array
         Along the vessel and the device's moment; need not have length 1.
     moment : float
         Of the device, A m2.
-    field : float
-        T, along the direction.
-    force : (3,) array
-        At the point, N.
-    stiffness : float
-        N/m.
     hill : (3,) array
         Direction, either way, in which something else holds the device.
-    limits : Limits
-        Of currents; where the power limit is broken the whole vector is scaled.
 
     Raises
     ------
     UserError
-        If an argument has a wrong shape or is not finite, or the direction is zero.
+        If an argument has a wrong shape or is not finite, the direction is zero, or the field is
+        that of a magnet.
     OutOfWorkspaceError
         If the point lies outside the model's workspace.
     """
-    p, wanted_force = vector("point", point), vector("force", force)
-    along = unit(vector("direction", direction))
-    if not along.any():
-        raise UserError("direction must not be zero")
-    for name, value in {"moment": moment, "field": field, "stiffness": stiffness}.items():
+
+    def __init__(
+        self,
+        field_model: FieldModel,
+        point: ArrayLike,
+        direction: ArrayLike,
+        moment: float,
+        hill: ArrayLike,
+    ) -> None:
+        p, along = vector("point", point), unit(vector("direction", direction))
+        if not along.any():
+            raise UserError("direction must not be zero")
+        _require_finite(moment=moment)
+        if field_model.saturation is None:
+            raise UserError("a well needs coils; this field model is of a magnet")
+        self._saturation = field_model.saturation
+        n = field_model.n_inputs
+        self._axes = axes = aligning_rotation(along, vector("hill", hill)).T
+        field, gradient = field_model.jacobian(p[None], np.zeros(n))
+        self._field = field[0].T
+        self._force, *turned = (
+            force_rows(gradient[0], m)
+            for m in moment * np.array([1.0, TURNED, TURNED])[:, None] * axes
+        )
+        self._stiffness = _stiffness_rows(field_model, p, moment * along, axes)
+        blocks = (
+            (FIELD_WEIGHTS / FIELD_UNIT, axes @ self._field),
+            (FORCE_WEIGHTS / FORCE_UNIT, axes @ self._force),
+            (STIFFNESS_WEIGHTS / STIFFNESS_UNIT, self._stiffness),
+            *((np.full(3, TURNED_WEIGHT / FORCE_UNIT), rows) for rows in turned),
+            (np.full(n, CURRENT_WEIGHT), np.eye(n)),
+        )
+        self._weights = np.concatenate([weights for weights, _ in blocks])
+        self._matrix = np.concatenate([weights[:, None] * rows for weights, rows in blocks])
+
+    def make(self, field: float, force: ArrayLike, stiffness: float, limits: Limits) -> Well:
+        """Find the currents for a field along the direction and a force that falls along it.
+
+        With eight coils not all can be met; currents within the coils' limits come nearest in the
+        sense of weighted least squares. The force along the vessel is met first, the size of the
+        field gives most.
+
+        Parameters
+        ----------
+        field : float
+            T, along the direction.
+        force : (3,) array
+            At the point, N.
+        stiffness : float
+            By which the force along the direction falls per metre, N/m.
+        limits : Limits
+            Of currents; where the power limit is broken the whole vector is scaled.
+
+        Raises
+        ------
+        UserError
+            If an argument has a wrong shape or is not finite.
+        """
+        _require_finite(field=field, stiffness=stiffness)
+        wanted = np.zeros(len(self._weights))
+        wanted[0] = field
+        wanted[3:6] = self._axes @ vector("force", force)
+        wanted[6], wanted[5 + len(COMPONENTS)] = stiffness, SIDEWAYS * stiffness
+        reach = Reach(limits, self._saturation)
+        found = lsq_linear(self._matrix, self._weights * wanted, reach.box, method="bvls").x
+        effective = found * reach.largest_scale(found)
+        return Well(
+            inputs=reach.inputs(effective),
+            field=self._field @ effective,
+            force=self._force @ effective,
+            stiffness=float(self._stiffness[0] @ effective),
+        )
+
+
+def _require_finite(**values: float) -> None:
+    for name, value in values.items():
         if not np.isfinite(value):
             raise UserError(f"{name} is not a finite number")
-    n = field_model.n_inputs
-    axes = aligning_rotation(along, vector("hill", hill)).T
-    unit_field, unit_force = unit_rows(field_model, p, moment * along)
-    unit_stiffness = _stiffness_rows(field_model, p, moment * along, axes)
-    blocks = (
-        (FIELD_WEIGHTS / FIELD_UNIT, axes @ unit_field, np.array([field, 0.0, 0.0])),
-        (FORCE_WEIGHTS / FORCE_UNIT, axes @ unit_force, axes @ wanted_force),
-        (
-            STIFFNESS_WEIGHTS / STIFFNESS_UNIT,
-            unit_stiffness,
-            stiffness * np.array([1.0, 0.0, 0.0, 0.0, SIDEWAYS]),
-        ),
-        *(
-            (np.full(3, TURNED_WEIGHT / FORCE_UNIT), rows, np.zeros(3))
-            for rows in _turned_rows(field_model, p, TURNED * moment * axes[1:])
-        ),
-        (np.full(n, CURRENT_WEIGHT), np.eye(n), np.zeros(n)),
-    )
-    matrix = np.concatenate([weight[:, None] * rows for weight, rows, _ in blocks])
-    target = np.concatenate([weight * wanted for weight, _, wanted in blocks])
-    bound = np.broadcast_to(limits.max_current, n)
-    inputs = lsq_linear(matrix, target, (-bound, bound), method="bvls").x
-    inputs = inputs * scale_to_limits(inputs, limits)
-    return Well(
-        inputs=inputs,
-        field=unit_field @ inputs,
-        force=unit_force @ inputs,
-        stiffness=float(unit_stiffness[0] @ inputs),
-    )
-
-
-def _turned_rows(model: FieldModel, point: Array, moments: Array) -> list[Array]:
-    """Return what one ampere makes of force on each moment (k, 3), k times (3, n) N/A."""
-    return [unit_rows(model, point, moment)[1] for moment in moments]
 
 
 def _stiffness_rows(model: FieldModel, point: Array, moment: Array, axes: Array) -> Array:

@@ -74,7 +74,7 @@ class FieldAction(Action):
             field=field,
             force=FULL_FORCE * action[3:],
             moment=self._description.device.moment * unit(field),
-            limits=self._description.limits,
+            limits=self._description.coil_limits,
         ).inputs
 
 
@@ -83,11 +83,11 @@ class CurrentsAction(Action):
 
     def __init__(self, description: RigDescription) -> None:
         super().__init__(description)
-        self.space = Box(-1.0, 1.0, description.limits.max_current.shape, np.float32)
+        self.space = Box(-1.0, 1.0, description.coil_limits.max_current.shape, np.float32)
 
     def _currents(self, action: Array, at: Array) -> Array:
         del at
-        return action * self._description.limits.max_current
+        return action * self._description.coil_limits.max_current
 
 
 ACTIONS: dict[str, type[Action]] = {"field": FieldAction, "currents": CurrentsAction}

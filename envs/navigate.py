@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmdtwin.config import ScenarioConfig, load_scenario
 from mmdtwin.control.estimator import Estimate, PathEstimator
 from mmdtwin.control.follower import Decision
-from mmdtwin.control.session import START_SIGMA, Moment
+from mmdtwin.control.session import Moment, start_tracker
 from mmdtwin.control.task import Arrival, draw_episode
 from mmdtwin.control.view import Scene
 from mmdtwin.envs.actions import ACTIONS
@@ -123,8 +123,7 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
         frame = rig.next_frame(FRAME_TIMEOUT)
         if isinstance(frame, Stale):
             raise RigError(f"reset: {frame.reason}")
-        place = frame.projection.project(self._path.start)
-        self._tracker.start(place, START_SIGMA / frame.projection.pixel_size, frame.t_exposure)
+        start_tracker(self._tracker, frame, self._path)
         self._see(frame)
         self._progress = self._progress_now()
         self._ready = True
@@ -180,7 +179,7 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
     def _idle_moment(self) -> Moment:
         from mmdtwin.rig import Applied
 
-        n = len(self.rig.describe().limits.max_current)
+        n = len(self.rig.describe().coil_limits.max_current)
         decision = Decision(np.zeros(n), np.zeros(3), np.zeros(3), self._path.at(0.0))
         applied = Applied(None, (), self._track.t)
         return Moment(self._frame, self._track, self._estimate, decision, applied)

@@ -39,7 +39,7 @@ class Puller(Controller):
             field=FIELD * direction,
             force=pull * self.path.tangent(estimate.s) + CARRIED * device.weight * UP,
             moment=device.moment * direction,
-            limits=self.description.limits,
+            limits=self.description.coil_limits,
         ).inputs
         return self._report(currents, at, direction, self.path.at(self.path.length))
 

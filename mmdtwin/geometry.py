@@ -67,3 +67,12 @@ def arclength(points: Array) -> Array:
     """Distance of each point of a polyline (n, 3) from its first along the line, (n,)."""
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
     return np.concatenate([[0.0], np.cumsum(steps)])
+
+
+def sphere_points(n: int) -> Array:
+    """Return n nearly uniform points on the unit sphere (Fibonacci lattice), (n, 3)."""
+    k = np.arange(n) + 0.5
+    z = 1.0 - 2.0 * k / n
+    phi = k * np.pi * (3.0 - np.sqrt(5.0))
+    rho = np.sqrt(1.0 - z * z)
+    return np.stack([rho * np.cos(phi), rho * np.sin(phi), z], axis=1)

@@ -13,10 +13,11 @@ import numpy as np
 
 from mmdtwin.actuation import Actuation
 from mmdtwin.clock import Clock
-from mmdtwin.errors import RigError
+from mmdtwin.errors import RigError, UserError
 from mmdtwin.field import FieldModel, PlacedField
 from mmdtwin.frame import Frame, Stale
 from mmdtwin.geometry import Array
+from mmdtwin.magnet_limits import MagnetLimits, PoseState, gate_pose
 from mmdtwin.safety import GateState, Limits, gate
 from mmdtwin.vessel import VesselMap
 
@@ -60,7 +61,7 @@ class RigDescription:
     mode: str  # what drives it, e.g. "twin lockstep"
     actuations: tuple[type[Actuation], ...]
     field: FieldModel
-    limits: Limits
+    limits: Limits | MagnetLimits
     frame_rate: float  # Hz
     image_delay: float  # s
     actuation_delay: float  # s
@@ -69,6 +70,19 @@ class RigDescription:
     T_world_vessel: Registration
     vessel: VesselMap
     device: DeviceFacts
+
+    @property
+    def coil_limits(self) -> Limits:
+        """The limits of a rig with coils.
+
+        Raises
+        ------
+        UserError
+            If the rig holds a magnet instead.
+        """
+        if isinstance(self.limits, MagnetLimits):
+            raise UserError(f"{self.name}: steered by currents only, and this rig holds a magnet")
+        return self.limits
 
     @property
     def placed_field(self) -> PlacedField:
@@ -99,10 +113,11 @@ class RigState:
 
     state: State
     time: float
-    currents: Array  # measured, A
-    temperatures: Array  # K
+    currents: Array  # measured, A; empty without coils
+    temperatures: Array  # of the coils, K
     dose: float  # Gy since `prepare`
     faults: tuple[str, ...] = ()
+    pose: Array | None = None  # measured T_world_magnet (4, 4); None without a magnet
     ecg_phase: float | None = None  # fraction of a beat; None without a monitor
     respiratory_phase: float | None = None
     times: dict[str, float] = field(default_factory=dict)
@@ -141,7 +156,7 @@ class Rig(ABC):
         self.clock = clock
         self._gate_open = False
         self._state: State = "disconnected"
-        self._gate = GateState(np.zeros(0), 0.0)
+        self._gate: GateState | PoseState = GateState(np.zeros(0), 0.0)
         self._seq = 0
 
     @property
@@ -174,8 +189,15 @@ class Rig(ABC):
         """Allow commands to reach the actuators."""
         if self._state != "connected":
             raise RigError(f"arm: the rig is {self._state}; connect and prepare it first")
-        n = len(self.describe().limits.max_current)
-        self._gate = GateState(np.zeros(n), self.clock.now(), self._gate.seq, armed=True)
+        limits, now = self.describe().limits, self.clock.now()
+        if isinstance(limits, MagnetLimits):
+            pose = self.telemetry().pose
+            if pose is None:
+                raise RigError("arm: the rig does not say where its magnet is")
+            self._gate = PoseState(pose, now, self._gate.seq, armed=True)
+        else:
+            zero = np.zeros(len(limits.max_current))
+            self._gate = GateState(zero, now, self._gate.seq, armed=True)
         self._state = "armed"
 
     def apply(self, actuation: Actuation) -> Applied:
@@ -188,9 +210,7 @@ class Rig(ABC):
         now = self.clock.now()
         if self._state != "armed":
             return Applied(None, (f"the rig is {self._state}",), now)
-        hottest = float(np.max(self._temperatures()))
-        state = replace(self._gate, temperature=hottest)
-        command, self._gate, reasons = gate(actuation, state, description.limits, now)
+        command, self._gate, reasons = self._gated(actuation, description.limits, now)
         if command is not None:
             self._gate_open = True
             try:
@@ -203,9 +223,19 @@ class Rig(ABC):
         """Bring the actuators to their safe state and disarm. Always allowed."""
         if self._state == "disconnected":
             return
-        self._gate = replace(self._gate, armed=False, values=np.zeros_like(self._gate.values))
+        self._gate = replace(self._gate, armed=False)
         self._state = "stopped"
         self._safe(reason)
+
+    def _gated(
+        self, actuation: Actuation, limits: Limits | MagnetLimits, now: float
+    ) -> tuple[Actuation | None, GateState | PoseState, tuple[str, ...]]:
+        if isinstance(limits, MagnetLimits):
+            assert isinstance(self._gate, PoseState)
+            return gate_pose(actuation, self._gate, limits, now)
+        assert isinstance(self._gate, GateState)
+        hottest = float(np.max(self._temperatures()))
+        return gate(actuation, replace(self._gate, temperature=hottest), limits, now)
 
     def disconnect(self) -> None:
         """Stop if needed and let go of the devices."""
@@ -262,7 +292,7 @@ class Rig(ABC):
 
     @abstractmethod
     def _temperatures(self) -> Array:
-        """Coil temperatures (n,) K."""
+        """Coil temperatures (n,) K; empty without coils."""
 
     def _before_apply(self) -> None:  # noqa: B027  (most rigs have nothing to do)
         """Hook: the twin charges the time that the controller took to compute."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array
 
 MAX_VALID_FOR = 1.0  # s; a command may not stay in force longer without being renewed
+ROUNDING = 1e-12  # of a limit: a command made to lie at it passes as it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +23,16 @@ class Limits:
     ----------
     max_current : (n,) array
         A per coil.
+    max_voltage : (n,) array
+        V of each coil's amplifier, which has to drive L di/dt + R i.
     max_power : float
         Ohmic loss of all coils together, W.
     max_slew : (n,) array
         A/s per coil.
     resistance : (n,) array
-        ohm per coil, for the power.
+        ohm per coil.
+    inductance : (n,) array
+        H per coil.
     max_temperature : float
         K, of any coil; above it the gate sends zero.
 
@@ -37,9 +43,11 @@ class Limits:
     """
 
     max_current: Array
+    max_voltage: Array
     max_power: float
     max_slew: Array
     resistance: Array
+    inductance: Array
     max_temperature: float
 
     def __post_init__(self) -> None:
@@ -47,6 +55,11 @@ class Limits:
             v = np.asarray(value, float)
             if value is None or not (np.isfinite(v).all() and (v > 0).all()):
                 raise UserError(f"limits.{name}: must be a positive finite number (got {value})")
+
+    @cached_property
+    def holdable_current(self) -> Array:
+        """The largest current (n,) A that each coil may and its amplifier can hold."""
+        return np.minimum(self.max_current, self.max_voltage / self.resistance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +74,13 @@ class GateState:
 
 
 def scale_to_limits(currents: Array, limits: Limits) -> float:
-    """Return the factor (<= 1) that brings the whole vector within current and power limits.
+    """Return the factor (<= 1) that brings the whole vector within what coils can hold.
 
-    The direction of the vector, and so the shape of the field, is kept: scaling by
-    max(current ratio, sqrt(power ratio)), never coil by coil.
+    The direction of the vector, and so the shape of the field of coils that do not saturate, is
+    kept: scaling by max(current ratio, R i voltage ratio, sqrt(power ratio)), never coil by coil.
     """
     with np.errstate(over="ignore"):
-        over_current = max(float(np.max(np.abs(currents) / limits.max_current)), 1.0)
+        over_current = max(float(np.max(np.abs(currents) / limits.holdable_current)), 1.0)
     # Squared within the current limits: no request is too large for that.
     power = float(np.sum(limits.resistance * (currents / over_current) ** 2))
     return 1.0 / (over_current * max(float(np.sqrt(power / limits.max_power)), 1.0))
@@ -139,15 +152,38 @@ def _fault(command: CoilCurrents | Waveform, state: GateState, limits: Limits) -
 
 def _limit(values: Array, last: Array, elapsed: float, limits: Limits, reasons: list[str]) -> Array:
     scale = scale_to_limits(values, limits)
-    if scale < 1.0:
-        reasons.append(f"scaled by {scale:.3f} to the current and power limits")
-    values = values * scale
+    if scale < 1.0 - ROUNDING:
+        reasons.append(f"scaled by {scale:.3f} to the current, voltage and power limits")
+        values = values * scale
     step = values - last
-    allowed = limits.max_slew * max(elapsed, 0.0)
+    elapsed = max(elapsed, 0.0)
+    part = 1.0
+    for name, allowed in (
+        ("slew", _slew_part(step, elapsed, limits)),
+        ("voltage", _voltage_part(step, last, elapsed, limits)),
+    ):
+        if allowed < 1.0 - ROUNDING:
+            reasons.append(f"slowed to the {name} limit")
+            part = min(part, allowed)
+    return values if part == 1.0 else last + part * step
+
+
+def _slew_part(step: Array, elapsed: float, limits: Limits) -> float:
+    """Return the part of a step (n,) A that max_slew allows in `elapsed` s."""
     moving = step != 0.0
     with np.errstate(divide="ignore", over="ignore"):  # with no time to move in: infinite
-        excess = float(np.max(np.abs(step[moving]) / allowed[moving], initial=0.0))
-    if excess > 1.0:
-        reasons.append("slowed to the slew limit")
-        values = last + step / excess
-    return values
+        excess = np.abs(step[moving]) / (limits.max_slew * elapsed)[moving]
+    return 1.0 / float(np.max(excess, initial=1.0))
+
+
+def _voltage_part(step: Array, last: Array, elapsed: float, limits: Limits) -> float:
+    """Return the part a of a step for which |L a step / elapsed + R (last + a step)| <= V.
+
+    What is in force stays allowed: where it takes more than V already, V is what it takes.
+    """
+    moving = step != 0.0
+    held = (limits.resistance * last)[moving]
+    available = np.maximum(limits.max_voltage[moving], np.abs(held))
+    with np.errstate(divide="ignore", over="ignore"):
+        rise = (limits.inductance / elapsed + limits.resistance)[moving] * step[moving]
+        return float(np.min((available - np.sign(rise) * held) / np.abs(rise), initial=1.0))

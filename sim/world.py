@@ -1,4 +1,4 @@
-"""The physical world of the twin: a device in a vessel, in the field of coils, in flowing fluid.
+"""The physical world of the twin: a device in a vessel, in a magnetic field, in flowing fluid.
 
 PyBullet runs in the vessel's frame, in mm, g and s. Between `reset` and the end of an episode
 nothing moves the device but forces and torques.
@@ -19,10 +19,11 @@ import numpy as np
 from mmdtwin import units
 from mmdtwin.config import ScenarioConfig
 from mmdtwin.errors import PhysicsError, UserError
+from mmdtwin.field import Evaluation, FieldModel
 from mmdtwin.geometry import Array, aligning_rotation, apply, invert, rotate
 from mmdtwin.sim.bodies.sheet import MAX_REYNOLDS, Loads, SoftSheet
 from mmdtwin.sim.flow import Flow
-from mmdtwin.sim.magnetics import CoilSystem
+from mmdtwin.sim.magnetics import CoilSystem, Magnet
 from mmdtwin.sim.phantoms import Vessel, build_vessel
 from mmdtwin.sim.shapes import Boxes
 
@@ -67,22 +68,30 @@ class WorldState:
     clearance: float  # m from the nearest collision sphere to the wall; negative inside it
 
 
+def field_model_of(scenario: ScenarioConfig) -> FieldModel:
+    """Return the field model of a scenario's coils or magnet."""
+    if scenario.coils is not None:
+        return CoilSystem(scenario.coils)
+    assert scenario.magnet is not None  # a scenario has one of the two
+    return Magnet(scenario.magnet)
+
+
 class World:
-    """A device in a vessel under coils and flow.
+    """A device in a vessel under coils, or a magnet, and flow.
 
     Parameters
     ----------
     scenario : ScenarioConfig
         What is in the world.
-    coils : CoilSystem, vessel : Vessel
+    field_model : FieldModel, vessel : Vessel
         Built from the scenario when not given; several worlds may share them.
 
     Attributes
     ----------
     T_world_vessel, T_world_coils : (4, 4) array
         True placements; set them before `reset`.
-    currents : (n_coils,) array
-        Currents that flow in the coils, A; set them between steps.
+    inputs : (n_inputs,) array
+        Currents that flow in the coils, A, or the pose of the magnet; set them between steps.
     held : bool
         True while something else holds the device still; `reset` lets it go.
     time : float
@@ -92,17 +101,17 @@ class World:
     def __init__(
         self,
         scenario: ScenarioConfig,
-        coils: CoilSystem | None = None,
+        field_model: FieldModel | None = None,
         vessel: Vessel | None = None,
     ) -> None:
         self.scenario = scenario
-        self.coils = coils or CoilSystem(scenario.coils)
+        self.field_model = field_model or field_model_of(scenario)
         self.vessel = vessel or build_vessel(scenario.phantom)
         self._check_fit()
         self.flow = Flow(self.vessel.map, scenario.phantom.flow)
         self.T_world_vessel = np.eye(4)
         self.T_world_coils = np.eye(4)
-        self.currents = np.zeros(self.coils.n_coils)
+        self.inputs = scenario.rest_inputs
         self.held = False
         self.time = 0.0
         self._client: BulletClient | None = None
@@ -150,7 +159,7 @@ class World:
         )
         up = -gravity / units.GRAVITY
         self._put(self._device, np.asarray(position, float), aligning_rotation(direction, up))
-        self.currents = np.zeros(self.coils.n_coils)
+        self.inputs = self.scenario.rest_inputs
         self.held = False
         self.time = 0.0
         self._next_check = CHECK_PERIOD
@@ -167,7 +176,7 @@ class World:
         raise UserError(f"start: the device does not fit in the lumen at {where} mm")
 
     def step(self, dt: float) -> None:
-        """Advance by dt s with the present currents, in substeps of at most dt.
+        """Advance by dt s with the present inputs, in substeps of at most dt.
 
         Raises
         ------
@@ -179,10 +188,10 @@ class World:
         if self.held:
             self.time += dt
             return
-        coefficients = self.coils.combine(self.currents)
+        field_at = self.field_model.at(self.inputs)
         end = self.time + dt
         while end - self.time > 1e-9:
-            h = device.push(end - self.time, self._loads(coefficients))
+            h = device.push(end - self.time, self._loads(field_at))
             client.setTimeStep(h)
             client.stepSimulation()
             device.read()
@@ -227,7 +236,7 @@ class World:
     def field_at_device(self) -> Array:
         """Field (3,) T at the device's centre, in the world frame."""
         point = apply(self._to_coils, self.device.centre())[None]
-        field, _ = self.coils.field_and_gradient(point, self.currents)
+        field, _ = self.field_model.field_and_gradient(point, self.inputs)
         return rotate(self.T_world_coils, field[0])
 
     def close(self) -> None:
@@ -236,12 +245,10 @@ class World:
             self._client.disconnect()
             self._client = self._device = None
 
-    def _loads(self, coefficients: Array) -> Loads:
+    def _loads(self, field_at: Evaluation) -> Loads:
         nodes = self.device.nodes()
         rotation = self._to_coils[:3, :3]
-        field, gradient = self.coils.evaluate(
-            coefficients, nodes @ rotation.T + self._to_coils[:3, 3]
-        )
+        field, gradient = field_at(nodes @ rotation.T + self._to_coils[:3, 3])
         return Loads(
             field=field @ rotation,
             gradient=rotation.T @ gradient @ rotation,

@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmdtwin.actuation import Actuation, CoilCurrents, Waveform
+from mmdtwin.actuation import Actuation, CoilCurrents, MagnetPose, Waveform
 from mmdtwin.clock import SimClock
-from mmdtwin.config import ScenarioConfig
+from mmdtwin.config import MagnetTwinRigConfig, ScenarioConfig
 from mmdtwin.errors import RigError
+from mmdtwin.field import FieldModel
 from mmdtwin.frame import Frame, Stale
 from mmdtwin.geometry import Array, random_offset
+from mmdtwin.hardware.twin.arm_drive import ArmDrive
 from mmdtwin.hardware.twin.drive import CoilDrive
+from mmdtwin.magnet_limits import MagnetLimits
 from mmdtwin.rig import DeviceFacts, Registration, Rig, RigDescription, RigState, Start
-from mmdtwin.safety import Limits
 from mmdtwin.seeding import stream
 from mmdtwin.sim.bodies.sheet import drag_along
 from mmdtwin.sim.world import World, WorldState
@@ -82,24 +84,17 @@ class TwinRig(Rig):
 
     def describe(self) -> RigDescription:
         world, scenario = self.world, self.scenario
-        device, fluid, coils = scenario.device, scenario.phantom.flow, scenario.coils
-        n = len(coils.coils)
+        device, fluid = scenario.device, scenario.phantom.flow
         volume = device.length * device.width * device.thickness
         return RigDescription(
             name="twin",
             mode="twin lockstep",
-            actuations=(CoilCurrents, Waveform),
-            field=world.coils,
-            limits=Limits(
-                max_current=np.full(n, coils.max_current),
-                max_power=coils.max_power,
-                max_slew=np.full(n, coils.max_slew),
-                resistance=np.array([c.resistance for c in coils.coils]),
-                max_temperature=coils.max_temperature,
-            ),
+            actuations=(MagnetPose,) if scenario.coils is None else (CoilCurrents, Waveform),
+            field=self._field,
+            limits=self._limits,
             frame_rate=scenario.imager.frame_rate,
             image_delay=scenario.imager.latency,
-            actuation_delay=scenario.rig.actuation_delay + scenario.rig.coil_time_constant,
+            actuation_delay=scenario.rig.actuation_delay + scenario.rig.lag,
             T_world_coils=self._registration("coils"),
             T_world_imager=self._registration("imager"),
             T_world_vessel=self._registration("vessel"),
@@ -148,7 +143,28 @@ class TwinRig(Rig):
         )
 
     def _connect(self) -> None:
+        self._limits = self.scenario.limits()
         self._world = World(self.scenario)
+        self._field = self._calibrated() or self._world.field_model
+
+    def _calibrated(self) -> FieldModel | None:
+        """Return the model of the calibration that the configuration names."""
+        from mmdtwin.sim.magnetics.calibration.calibration import Calibration
+
+        path = getattr(self.scenario.rig, "calibration", None)
+        if path is None:
+            return None
+        calibration = Calibration.load(path)
+        calibration.check_matches(len(self.scenario.rest_inputs))
+        return calibration.model
+
+    def _make_drive(self, seed: int) -> CoilDrive | ArmDrive:
+        rig, coils = self.scenario.rig, self.scenario.coils
+        if isinstance(rig, MagnetTwinRigConfig):
+            assert isinstance(self._limits, MagnetLimits)
+            return ArmDrive(rig, self._limits)
+        assert coils is not None
+        return CoilDrive(rig, coils, stream(seed, "drive"))
 
     def _prepare(self, start: Start, seed: int) -> None:
         world, scenario = self.world, self.scenario
@@ -165,7 +181,7 @@ class TwinRig(Rig):
             stream(seed, "imaging"),
             T_world_imager=self._T_world_imager,
         )
-        self._drive = CoilDrive(scenario.rig, scenario.coils)
+        self._drive = self._make_drive(seed)
         self._prepared = False  # until the world has taken the start
         world.reset(start.position, start.direction)
         self._exposed = 0
@@ -210,7 +226,9 @@ class TwinRig(Rig):
             currents=self._drive.currents.copy(),
             temperatures=self._drive.temperatures.copy(),
             dose=self._dose,
-            times={"currents": now, "temperatures": now, "dose": now},
+            faults=self._drive.faults,
+            pose=self._drive.pose,
+            times=dict.fromkeys(("currents", "temperatures", "dose", "pose"), now),
         )
 
     def _send(self, command: Actuation) -> None:
@@ -263,7 +281,7 @@ class TwinRig(Rig):
                 t - world.time,
                 max(self._next_exposure() - world.time, EPSILON),
             )
-            world.currents = self._drive.advance(world.time, dt)
+            world.inputs = self._drive.advance(world.time, dt)
             world.held = self._drive.acting_for(world.time) < self.scenario.rig.release_delay
             world.step(dt)
         self.clock.wait_until(t)

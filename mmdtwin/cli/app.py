@@ -26,6 +26,8 @@ class Kind(StrEnum):
     """Kinds of presets."""
 
     coils = "coils"
+    magnets = "magnets"
+    arms = "arms"
     devices = "devices"
     phantoms = "phantoms"
     imagers = "imagers"

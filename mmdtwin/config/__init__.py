@@ -1,16 +1,24 @@
 """Configuration: one pydantic model per YAML kind."""
 
+from mmdtwin.config.arm import ArmConfig, JointConfig, PlacementConfig
 from mmdtwin.config.base import KINDS, Config, load, names, override, parse, read
 from mmdtwin.config.coils import CoilConfig, CoilsConfig
 from mmdtwin.config.device import DeviceConfig, SheetConfig
 from mmdtwin.config.imager import BackgroundConfig, DetectorConfig, ImagerConfig
+from mmdtwin.config.magnet import MagnetConfig
 from mmdtwin.config.phantom import CtConfig, FlowConfig, PhantomConfig, ProceduralConfig
-from mmdtwin.config.rig import RegistrationErrorConfig, RigConfig, TwinRigConfig
+from mmdtwin.config.rig import (
+    MagnetTwinRigConfig,
+    RegistrationErrorConfig,
+    RigConfig,
+    TwinRigConfig,
+)
 from mmdtwin.config.scenario import ScenarioConfig, TaskConfig, load_scenario
 
 __all__ = [
-    "KINDS", "BackgroundConfig", "CoilConfig", "CoilsConfig", "Config", "CtConfig",
-    "DetectorConfig", "DeviceConfig", "FlowConfig", "ImagerConfig", "PhantomConfig",
-    "ProceduralConfig", "RegistrationErrorConfig", "RigConfig", "ScenarioConfig", "SheetConfig",
-    "TaskConfig", "TwinRigConfig", "load", "load_scenario", "names", "override", "parse", "read",
+    "KINDS", "ArmConfig", "BackgroundConfig", "CoilConfig", "CoilsConfig", "Config", "CtConfig",
+    "DetectorConfig", "DeviceConfig", "FlowConfig", "ImagerConfig", "JointConfig", "MagnetConfig",
+    "MagnetTwinRigConfig", "PhantomConfig", "PlacementConfig", "ProceduralConfig",
+    "RegistrationErrorConfig", "RigConfig", "ScenarioConfig", "SheetConfig", "TaskConfig",
+    "TwinRigConfig", "load", "load_scenario", "names", "override", "parse", "read",
 ]  # fmt: skip

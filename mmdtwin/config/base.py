@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from mmdtwin.errors import ConfigError
 
-KINDS = ("coils", "devices", "phantoms", "imagers", "scenarios", "rigs", "randomisation")
+KINDS = (
+    "coils", "magnets", "arms", "devices", "phantoms", "imagers", "scenarios", "rigs",
+    "randomisation",
+)  # fmt: skip
 
 
 class Config(BaseModel):
@@ -67,7 +70,7 @@ def read(kind: str, name: str | Path) -> tuple[dict[str, Any], str]:
 
 
 def parse(model: type[ConfigT], data: Mapping[str, Any], where: str) -> ConfigT:
-    """Validate a mapping.
+    """Validate a mapping against a model, or a union of models that differ in `kind`.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def parse(model: type[ConfigT], data: Mapping[str, Any], where: str) -> ConfigT:
         On the first fault: one line with file, key, fault and the allowed keys or range.
     """
     try:
-        return model.model_validate(data)
+        return TypeAdapter(model).validate_python(data)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_first_fault(error, model)}") from error
 
@@ -124,42 +127,43 @@ def _known(kind: str) -> str:
     return ", ".join(names(kind)) or "(none)"
 
 
-def _first_fault(error: ValidationError, model: type[BaseModel]) -> str:
+def _first_fault(error: ValidationError, model: Any) -> str:
     fault = error.errors()[0]
-    loc = fault["loc"]
-    key = ".".join(str(part) for part in loc) or "(top level)"
+    keys, allowed = _walk(model, fault["loc"])
+    key = ".".join(keys) or "(top level)"
     if fault["type"] == "extra_forbidden":
-        allowed = _fields_at(model, loc[:-1])
-        return (
-            f"{key}: unknown key; allowed: {', '.join(allowed)}"
-            if allowed
-            else f"{key}: unknown key"
-        )
+        return f"{key}: unknown key; allowed: {', '.join(allowed)}"
     message = fault["msg"].removeprefix("Value error, ")
     given = fault.get("input")
     shown = f" (got {given!r})" if not isinstance(given, (dict, list)) else ""
     return f"{key}: {message}{shown}"
 
 
-def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    current: Any = model
+def _walk(model: Any, loc: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+    """Return the keys on the way to a fault, without pydantic's tags, and the keys at its place."""
+    keys: list[str] = []
+    models = _models_in(model)
+    parents = models
     for part in loc:
-        if isinstance(part, int):
+        tagged = [m for m in models if isinstance(part, str) and part in _kinds(m)]
+        if tagged and not any(part in m.model_fields for m in models):
+            models = parents = tagged
             continue
-        current = _model_in(getattr(current, "model_fields", {}).get(part), part)
-        if current is None:
-            return []
-    return sorted(current.model_fields)
+        keys.append(str(part))
+        if isinstance(part, str):
+            parents = models
+            fields = [m.model_fields[part] for m in models if part in m.model_fields]
+            models = [found for field in fields for found in _models_in(field.annotation)]
+    return keys, sorted({key for m in parents for key in m.model_fields})
 
 
-def _model_in(field: Any, tag: str) -> type[BaseModel] | None:
-    del tag
-    if field is None:
-        return None
-    stack = [field.annotation]
-    while stack:
-        candidate = stack.pop()
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-        stack.extend(getattr(candidate, "__args__", ()))
-    return None
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for part in getattr(annotation, "__args__", ()) for m in _models_in(part)]
+
+
+def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
+    """Return the values that pick a model out of a union by its `kind`."""
+    kind = model.model_fields.get("kind")
+    return getattr(kind.annotation, "__args__", ()) if kind else ()

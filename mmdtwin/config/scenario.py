@@ -6,18 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import PositiveFloat, model_validator
 
+from mmdtwin.config.arm import ArmConfig
 from mmdtwin.config.base import Config, override, parse, read
 from mmdtwin.config.coils import CoilsConfig
 from mmdtwin.config.device import DeviceConfig
 from mmdtwin.config.imager import ImagerConfig
+from mmdtwin.config.magnet import MagnetConfig
 from mmdtwin.config.phantom import Branches, PhantomConfig
-from mmdtwin.config.rig import RigConfig
+from mmdtwin.config.rig import MagnetTwinRigConfig, RigConfig, TwinRigConfig
 from mmdtwin.files import digest
+from mmdtwin.geometry import Array
+from mmdtwin.magnet_limits import MagnetLimits
+from mmdtwin.pose import pose_vector
+from mmdtwin.safety import Limits
 
 PARTS = {
     "coils": "coils",
+    "magnet": "magnets",
+    "arm": "arms",
     "device": "devices",
     "phantom": "phantoms",
     "imager": "imagers",
@@ -44,7 +53,10 @@ class ScenarioConfig(Config):
     """Everything that one run needs."""
 
     description: str
-    coils: CoilsConfig
+    # What makes the field: coils, or a magnet in the hand of an arm.
+    coils: CoilsConfig | None = None
+    magnet: MagnetConfig | None = None
+    arm: ArmConfig | None = None
     device: DeviceConfig
     phantom: PhantomConfig
     imager: ImagerConfig
@@ -63,6 +75,39 @@ class ScenarioConfig(Config):
         }
         given = {**taken, **{k: v for k, v in task.items() if v is not None}}
         return {**data, "task": {k: v for k, v in given.items() if v is not None}}
+
+    @model_validator(mode="after")
+    def _check_actuator(self) -> ScenarioConfig:
+        if (self.coils is None) == (self.magnet is None):
+            raise ValueError("name either coils or a magnet, and not both")
+        if (self.magnet is None) != (self.arm is None):
+            raise ValueError("a magnet needs an arm that holds it, and an arm a magnet")
+        needed = TwinRigConfig if self.magnet is None else MagnetTwinRigConfig
+        if not isinstance(self.rig, needed):
+            what, kind = ("coils", "twin") if self.magnet is None else ("a magnet", "twin-magnet")
+            raise ValueError(f"rig.kind: {what} needs a rig of kind {kind} (got {self.rig.kind})")
+        return self
+
+    @property
+    def rest_inputs(self) -> Array:
+        """Inputs of the field model while no command is in force: no current, or the retreat."""
+        if self.coils is not None:
+            return np.zeros(len(self.coils.coils))
+        assert isinstance(self.rig, MagnetTwinRigConfig)
+        return pose_vector(self.rig.retreat.T)
+
+    def limits(self) -> Limits | MagnetLimits:
+        """Return the actuator's limits, as the safety gate needs them.
+
+        Raises
+        ------
+        UserError
+            If the retreat pose of a magnet is out of reach or too near to what it keeps out of.
+        """
+        if self.coils is not None:
+            return self.coils.limits
+        assert isinstance(self.rig, MagnetTwinRigConfig) and self.magnet and self.arm
+        return self.rig.limits(self.magnet, self.arm)
 
     @property
     def hash(self) -> str:

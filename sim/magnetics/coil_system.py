@@ -1,9 +1,10 @@
-"""Coil systems: fitted unit fields, linear in the currents."""
+"""Coil systems as drawn: fitted unit fields, cores that may saturate."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,25 +12,23 @@ from numpy.typing import ArrayLike
 from mmdtwin.config.base import load
 from mmdtwin.config.coils import CoilsConfig
 from mmdtwin.errors import OutOfWorkspaceError, UserError
-from mmdtwin.field import FieldModel
-from mmdtwin.geometry import Array, unit
-from mmdtwin.sim.magnetics.fit import cached_fit
-from mmdtwin.sim.magnetics.harmonics import (
-    derivative_matrices,
-    harmonic_basis,
-    harmonic_field,
-    kernel_coefficients,
-    n_harmonics,
-)
-from mmdtwin.sim.magnetics.windings import all_loops, nearest_winding, rotation_to
+from mmdtwin.field import Evaluation
+from mmdtwin.geometry import Array
+from mmdtwin.sim.magnetics.differences import gradient_by_differences
+from mmdtwin.sim.magnetics.filaments import Filaments, filaments_of
+from mmdtwin.sim.magnetics.fit import FitError, cached_fit
+from mmdtwin.sim.magnetics.harmonic_model import HarmonicModel, as_points
+from mmdtwin.sim.magnetics.harmonics import furthest
+from mmdtwin.sim.magnetics.windings import all_parts, nearest_winding
 
 if TYPE_CHECKING:
     import magpylib
 
-BORDER = 1e-9  # m; points this far outside still count as on the border (rounding)
+BEYOND_STEP = 0.5e-3  # m, of the differences for gradients outside the workspace
+WIRE_MARGIN = 2e-3  # m from a winding within which its filaments are no winding any more
 
 
-class CoilSystem(FieldModel):
+class CoilSystem(HarmonicModel):
     """Electromagnets around a workspace.
 
     Indices: n points, c coils, i field component, j direction of differentiation. Points and
@@ -39,6 +38,9 @@ class CoilSystem(FieldModel):
     ----------
     config : CoilsConfig
         Windings, limits and the size of the workspace.
+    beyond : "refuse" or "magpylib"
+        What to do with points outside the workspace: refuse them, or ask Magpylib's kernels for
+        the filaments' field (some thousand times slower, for pictures).
 
     Examples
     --------
@@ -47,25 +49,20 @@ class CoilSystem(FieldModel):
     (8, (1, 8, 3))
     """
 
-    def __init__(self, config: CoilsConfig) -> None:
+    def __init__(
+        self, config: CoilsConfig, beyond: Literal["refuse", "magpylib"] = "refuse"
+    ) -> None:
+        found = cached_fit(config)
+        radius = config.workspace_radius
+        super().__init__(found.potential, radius, radius, config.saturation)
         self.config = config
-        degree, self._scale = config.harmonic_degree, config.workspace_radius
-        potential = cached_fit(config)
-        derivatives = derivative_matrices(degree, self._scale)
-        self._degree = max(degree - 1, 0)  # of the field
-        n = n_harmonics(self._degree)
-        # All nine entries of the gradient are kept here, so that its symmetry and zero trace
-        # are a property of the fit that can be checked, not one that is put in by hand.
-        field = np.einsum("iab,cb->cia", derivatives, potential)
-        gradient = np.einsum("jab,cib->cija", derivatives, field)
-        curvature = np.einsum("kab,cijb->cijka", derivatives, gradient)
-        self._field = field[..., :n].reshape(-1, n).T.copy()
-        self._gradient = gradient[..., :n].reshape(-1, n).T.copy()
-        self._curvature = curvature[..., :n].reshape(-1, n).T.copy()
-        self._kernel = np.stack([kernel_coefficients(p, derivatives) for p in potential])
+        self.error: FitError = found.error  # bound of the unit fields' error in the workspace
+        self.beyond = beyond
 
     @classmethod
-    def load(cls, name_or_path: str | Path) -> CoilSystem:
+    def load(
+        cls, name_or_path: str | Path, beyond: Literal["refuse", "magpylib"] = "refuse"
+    ) -> CoilSystem:
         """Return the system of a name in configs/coils or of a YAML file.
 
         Raises
@@ -73,147 +70,67 @@ class CoilSystem(FieldModel):
         ConfigError
             If there is no such system or its file is wrong.
         """
-        return cls(load(CoilsConfig, "coils", name_or_path))
-
-    @property
-    def workspace_radius(self) -> float:
-        return self._scale
-
-    @property
-    def n_coils(self) -> int:
-        """Number of coils."""
-        return len(self.config.coils)
-
-    @property
-    def n_inputs(self) -> int:
-        return self.n_coils
+        return cls(load(CoilsConfig, "coils", name_or_path), beyond)
 
     @property
     def nearest_winding(self) -> float:
         """Distance in m from the origin to the nearest point of a winding."""
         return nearest_winding(self.config)
 
-    @property
-    def scale(self) -> float:
-        """Length in m that the harmonics are scaled by, for `harmonic_field`."""
-        return self._scale
-
-    def unit_field(self, points: ArrayLike) -> Array:
-        """Return each coil's field per ampere at points (n, 3) m: (n, c, 3) T/A.
-
-        Raises
-        ------
-        OutOfWorkspaceError
-            If a point lies outside the workspace.
-        UserError
-            If `points` has another shape or holds a value that is not finite.
-        """
-        return self._unit(self._points(points), self._field, 3)
-
-    def unit_gradient(self, points: ArrayLike) -> Array:
-        """Return dB_i/dx_j per ampere at points (n, 3) m: (n, c, 3, 3) T/(m A).
-
-        Raises as `unit_field` does.
-        """
-        return self._unit(self._points(points), self._gradient, 3, 3)
-
-    def unit_gradient_derivative(self, points: ArrayLike, direction: ArrayLike) -> Array:
-        """Return the rate of change of the unit gradient along a direction.
-
-        Parameters
-        ----------
-        points : (n, 3) array
-            m.
-        direction : (3,) array
-            Need not have length 1; the rate is per metre along it.
-
-        Returns
-        -------
-        (n, c, 3, 3) array
-            d/ds dB_i/dx_j per ampere, T/(m2 A).
-        """
-        third = self._unit(self._points(points), self._curvature, 3, 3, 3)
-        return third @ unit(direction)
-
-    def field_and_gradient(self, points: ArrayLike, currents: ArrayLike) -> tuple[Array, Array]:
-        return self.evaluate(self.combine(currents), points)
-
-    def jacobian(self, points: ArrayLike, inputs: ArrayLike) -> tuple[Array, Array]:
-        self._currents(inputs)
-        p = self._points(points)
-        return self._unit(p, self._field, 3), self._unit(p, self._gradient, 3, 3)
-
-    def combine(self, currents: ArrayLike) -> Array:
-        """Return the coefficient table (n_harmonics, 8) of the field of these currents.
-
-        Made once per set of currents and handed to `evaluate`, or to
-        `harmonics.harmonic_field` inside compiled code.
-
-        Raises
-        ------
-        UserError
-            If there is not one finite current per coil.
-        """
-        return np.tensordot(self._currents(currents), self._kernel, axes=1)
-
-    def evaluate(self, coefficients: Array, points: ArrayLike) -> tuple[Array, Array]:
-        """Return field (n, 3) T and gradient (n, 3, 3) T/m of a table from `combine`.
-
-        Raises as `unit_field` does.
-        """
-        p = self._points(points)
-        field, gradient = np.empty((len(p), 3)), np.empty((len(p), 3, 3))
-        harmonic_field(coefficients, p, self._scale, field, gradient)
+    def units(self, points: ArrayLike) -> tuple[Array, Array]:
+        if self.beyond == "refuse":
+            return super().units(points)
+        p = as_points(points)
+        if np.isnan(furthest(p)):
+            raise UserError("points: a coordinate is not a finite number")
+        inside = np.einsum("ni,ni->n", p, p) <= self.workspace_radius**2
+        field = np.empty((len(p), self.n_coils, 3))
+        gradient = np.empty((len(p), self.n_coils, 3, 3))
+        field[inside], gradient[inside] = super().units(p[inside])
+        if not inside.all():
+            outside = p[~inside]
+            self._refuse_wires(outside)
+            field[~inside] = self._exact(outside)
+            gradient[~inside] = gradient_by_differences(self._exact, outside, BEYOND_STEP)
         return field, gradient
 
-    def to_magpylib(self, currents: ArrayLike) -> magpylib.Collection:
-        """Return the system as Magpylib objects: one collection of loops per coil.
+    def at(self, inputs: ArrayLike) -> Evaluation:
+        if self.beyond == "refuse":
+            return super().at(inputs)
+        effective = self.saturation.effective(self._currents(inputs))
 
-        The loops carry the coil's current times turns per loop times core gain, so the field is
-        that of the coil with its core; the core itself is not an object.
+        def evaluate(points: ArrayLike) -> tuple[Array, Array]:
+            field, gradient = self.units(points)
+            return np.tensordot(effective, field, (0, 1)), np.tensordot(effective, gradient, (0, 1))
+
+        return evaluate
+
+    def to_magpylib(self, currents: ArrayLike) -> magpylib.Collection:
+        """Return the system as Magpylib objects: one collection of filaments per coil.
+
+        A filament carries the coil's effective current times turns per filament times core gain,
+        so the field is that of the coil with its core; the core itself is not an object.
         """
         import magpylib
 
-        coils = []
-        for current, loops in zip(self._currents(currents), all_loops(self.config), strict=True):
-            orientation = rotation_to(loops.axis)
-            coils.append(
-                magpylib.Collection(
-                    *(
-                        magpylib.current.Circle(
-                            diameter=2 * float(radius),
-                            current=float(current) * loops.weight,
-                            position=centre,
-                            orientation=orientation,
-                        )
-                        for centre, radius in zip(loops.centre, loops.radius, strict=True)
+        effective = self.saturation.effective(self._currents(currents))
+        coils = zip(self._filaments, effective, strict=True)
+        return magpylib.Collection(*(coil.to_magpylib(float(current)) for coil, current in coils))
+
+    @cached_property
+    def _filaments(self) -> list[Filaments]:
+        return filaments_of(self.config)
+
+    def _exact(self, points: Array) -> Array:
+        return np.stack([coil.field(points) for coil in self._filaments], axis=1)
+
+    def _refuse_wires(self, points: Array) -> None:
+        for k, parts in enumerate(all_parts(self.config)):
+            for part in parts:
+                inside = part.contains(points, -WIRE_MARGIN)
+                if inside.any():
+                    where = np.round(points[int(np.argmax(inside))] * 1e3, 1).tolist()
+                    raise OutOfWorkspaceError(
+                        f"point {where} mm lies in coil {k} or within"
+                        f" {WIRE_MARGIN * 1e3:g} mm of it; its field is not known there"
                     )
-                )
-            )
-        return magpylib.Collection(*coils)
-
-    def _unit(self, points: Array, table: Array, *shape: int) -> Array:
-        basis = harmonic_basis(points, self._scale, self._degree)
-        return (basis @ table).reshape(len(points), self.n_coils, *shape)
-
-    def _points(self, points: ArrayLike) -> Array:
-        p = np.ascontiguousarray(points, dtype=np.float64)
-        if p.ndim != 2 or p.shape[1] != 3:
-            raise UserError(f"points: shape {p.shape}; allowed is (n, 3), in m")
-        furthest = float(np.sqrt(np.max(np.einsum("ni,ni->n", p, p), initial=0.0)))
-        if furthest <= self._scale + BORDER:
-            return p
-        if not np.isfinite(furthest):
-            raise UserError("points: a coordinate is not a finite number")
-        raise OutOfWorkspaceError(
-            f"point {furthest * 1e3:.2f} mm from the centre of the coils is outside the workspace;"
-            f" allowed is a radius of {self._scale * 1e3:g} mm"
-        )
-
-    def _currents(self, currents: ArrayLike) -> Array:
-        values = np.asarray(currents, dtype=np.float64)
-        if values.shape != (self.n_coils,):
-            raise UserError(f"currents: shape {values.shape}; allowed is ({self.n_coils},), in A")
-        if not np.isfinite(values).all():
-            raise UserError("currents: a value is not a finite number of A")
-        return values

@@ -28,6 +28,7 @@ from mmdtwin.geometry import Array
 # Columns of kernel coefficients: Bx, By, Bz, then the gradient's five independent entries
 # xx, xy, xz, yy, yz (it is symmetric and traceless).
 N_KERNEL_COLUMNS = 8
+BLOCK = 4  # points that share a pass over the table: it is read from memory once for all
 
 
 def n_harmonics(degree: int) -> int:
@@ -64,6 +65,18 @@ def fill_harmonics(x: float, y: float, z: float, out: Array) -> None:
             else:
                 out[base + 2 * m - 1] = c1
                 out[base + 2 * m] = s1
+
+
+@njit(cache=True)
+def furthest(points: Array) -> float:
+    """Return the greatest distance from the origin of points (n, 3), NaN if one is not finite."""
+    most = 0.0
+    for k in range(points.shape[0]):
+        square = points[k, 0] ** 2 + points[k, 1] ** 2 + points[k, 2] ** 2
+        if not square < np.inf:
+            return np.nan
+        most = max(most, square)
+    return float(np.sqrt(most))
 
 
 @njit(cache=True)
@@ -123,6 +136,85 @@ def harmonic_field(
         out_gradient[k, 2, 0] = xz
         out_gradient[k, 2, 1] = yz
         out_gradient[k, 2, 2] = -xx - yy
+
+
+@njit(cache=True)
+def harmonic_units(
+    table: Array, points: Array, scale: float, out_field: Array, out_gradient: Array
+) -> None:
+    """Evaluate field and gradient of many coefficient tables at the same points.
+
+    Parameters
+    ----------
+    table : (n_harmonics, c, 8) array, C order
+        `kernel_coefficients` of c potentials side by side.
+    points, scale
+        As in `harmonic_field`.
+    out_field : (n, c, 3) array
+        Receives the fields.
+    out_gradient : (n, c, 3, 3) array
+        Receives the gradients.
+    """
+    n_coils = table.shape[1]
+    columns = n_coils * table.shape[2]
+    flat = table.reshape(table.shape[0], columns)
+    values = np.empty((BLOCK, table.shape[0]))
+    sums = np.empty((BLOCK, columns))
+    for first in range(0, points.shape[0], BLOCK):
+        n = min(BLOCK, points.shape[0] - first)
+        for k in range(n):
+            x, y, z = points[first + k]
+            fill_harmonics(x / scale, y / scale, z / scale, values[k])
+        if n == BLOCK:
+            _add_up_block(flat, values, sums)
+        else:
+            for k in range(n):
+                _add_up(flat, values[k], sums[k])
+        for k in range(n):
+            for c in range(n_coils):
+                part = sums[k, 8 * c : 8 * c + 8]
+                _unpack(part, out_field[first + k, c], out_gradient[first + k, c])
+
+
+@njit(inline="always")
+def _add_up(table: Array, values: Array, sums: Array) -> None:
+    """Write the values (h,) of one point times the table (h, k) to the sums (k,)."""
+    sums[:] = 0.0
+    for h in range(table.shape[0]):
+        v = values[h]
+        for column in range(table.shape[1]):
+            sums[column] += v * table[h, column]
+
+
+@njit(inline="always")
+def _add_up_block(table: Array, values: Array, sums: Array) -> None:
+    """As `_add_up` for four points at once, (4, h) and (4, k)."""
+    sums[:] = 0.0
+    for h in range(table.shape[0]):
+        v0, v1, v2, v3 = values[0, h], values[1, h], values[2, h], values[3, h]
+        for column in range(table.shape[1]):
+            t = table[h, column]
+            sums[0, column] += v0 * t
+            sums[1, column] += v1 * t
+            sums[2, column] += v2 * t
+            sums[3, column] += v3 * t
+
+
+@njit(inline="always")
+def _unpack(columns: Array, field: Array, gradient: Array) -> None:
+    """Write the eight kernel columns to a field (3,) and a gradient (3, 3)."""
+    field[0] = columns[0]
+    field[1] = columns[1]
+    field[2] = columns[2]
+    gradient[0, 0] = columns[3]
+    gradient[0, 1] = columns[4]
+    gradient[0, 2] = columns[5]
+    gradient[1, 0] = columns[4]
+    gradient[1, 1] = columns[6]
+    gradient[1, 2] = columns[7]
+    gradient[2, 0] = columns[5]
+    gradient[2, 1] = columns[7]
+    gradient[2, 2] = -columns[3] - columns[6]
 
 
 def derivative_matrices(degree: int, scale: float) -> Array:

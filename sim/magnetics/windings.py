@@ -1,72 +1,171 @@
-"""Windings as sets of circular current loops, evaluated with Magpylib's array kernel."""
+"""Windings as solids: where they are, how near they come, and whether they run into each other."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+from numpy.typing import NDArray
 
-from mmdtwin.config.coils import CoilConfig, CoilsConfig
-from mmdtwin.geometry import Array, unit
-from mmdtwin.units import MU0
+from mmdtwin.config.coils import (
+    CoilConfig,
+    CoilsConfig,
+    PairConfig,
+    RacetrackConfig,
+    RectangleConfig,
+    SaddleConfig,
+)
+from mmdtwin.errors import ConfigError
+from mmdtwin.geometry import Array, aligning_rotation, unit
+from mmdtwin.sim.magnetics.formers import Circle, Former, Rectangle, Stadium
+
+SAMPLES = 7  # across a winding's section and along its axis, where overlaps are looked for
+TOUCHING = 1e-6  # m: windings may touch
 
 
 @dataclass(frozen=True, eq=False)
-class Loops:
-    """Current loops that stand for one winding.
+class Winding:
+    """A winding of rectangular section around a former.
 
     Parameters
     ----------
-    centre : (n, 3) array
-        Loop centres, m.
-    radius : (n,) array
-        Loop radii, m.
-    axis : (3,) array
-        Unit normal shared by the loops; a positive current makes a field along it.
-    weight : float
-        Loop current per coil current: turns per loop times the core's gain.
+    centre : (3,) array
+        m, in the coils' frame.
+    frame : (3, 3) array
+        Columns: the plane's u and v, and the axis.
+    former : Former
+        The curve that the wire follows.
+    inner, outer : float
+        Distances from the former's reference between which the wire lies, m.
+    length : float
+        Along the axis, m.
+    ampere_turns : float
+        Per ampere, with the core's gain; negative where the current runs the other way.
+    core : bool
+        True if a core fills the bore.
     """
 
     centre: Array
-    radius: Array
-    axis: Array
-    weight: float
+    frame: Array
+    former: Former
+    inner: float
+    outer: float
+    length: float
+    ampere_turns: float
+    core: bool
+
+    def contains(self, points: Array, margin: float = 0.0) -> NDArray[np.bool_]:
+        """Return which points (n, 3) lie in the wire or the core, at least `margin` m deep."""
+        rho, along = self._coordinates(points)
+        inside = (rho < self.outer - margin) & (np.abs(along) < self.length / 2 - margin)
+        return np.asarray(inside if self.core else inside & (rho > self.inner + margin))
+
+    def distance(self, point: Array) -> float:
+        """Distance in m from a point (3,) to the nearest wire; a lower bound beside corners."""
+        rho, along = (float(a[0]) for a in self._coordinates(point[None]))
+        across = max(self.inner - rho, rho - self.outer, 0.0)
+        return float(np.hypot(across, max(abs(along) - self.length / 2, 0.0)))
+
+    def samples(self) -> Array:
+        """Return points (n, 3) all over the wire, m."""
+        layers = np.linspace(self.inner, self.outer, SAMPLES)
+        outlines = np.concatenate([_filled(self.former.outline(float(r))) for r in layers])
+        heights = np.linspace(-self.length / 2, self.length / 2, SAMPLES)
+        return np.concatenate([self.place(outlines, h) for h in heights])
+
+    def place(self, plane: Array, along: float) -> Array:
+        """Return points (n, 3) of plane coordinates (n, 2) at a height along the axis, m."""
+        return self.centre + plane @ self.frame[:, :2].T + along * self.frame[:, 2]
+
+    def _coordinates(self, points: Array) -> tuple[Array, Array]:
+        local = (points - self.centre) @ self.frame
+        return self.former.rho(local[:, :2]), local[:, 2]
 
 
-def loops_of(coil: CoilConfig, n_radial: int, n_axial: int) -> Loops:
-    """Cut a winding's cross-section into n_radial x n_axial cells with a loop in each centre."""
-    axis = unit(coil.axis)
-    steps_radial = (np.arange(n_radial) + 0.5) / n_radial
-    steps_axial = (np.arange(n_axial) + 0.5) / n_axial - 0.5
-    radii = coil.inner_radius + steps_radial * (coil.outer_radius - coil.inner_radius)
-    offsets = steps_axial * coil.length
-    radius, offset = (a.ravel() for a in np.meshgrid(radii, offsets, indexing="ij"))
-    centre = np.asarray(coil.position) + offset[:, None] * axis
-    weight = coil.turns * coil.core_gain / (n_radial * n_axial)
-    return Loops(centre, radius, axis, weight)
+@dataclass(frozen=True, eq=False)
+class Saddle:
+    """Half of a saddle coil: two arcs and two straight runs on a cylinder.
+
+    The frame's columns are the cylinder's axis, across, and the field's direction; the half lies
+    towards +-field.
+    """
+
+    centre: Array
+    frame: Array
+    radius: float
+    thickness: float
+    length: float
+    angle: float
+    ampere_turns: float
+    towards: float  # +1 or -1
+
+    def outline(self, radius: float) -> Array:
+        """Return the closed polygon (k, 3) m of a wire at a radius, its first point last."""
+        n = max(int(np.ceil(self.angle / np.pi * 72)), 8)
+        step = self.angle / n
+        # The mean of a chord polygon's radii inside and outside the arc.
+        swollen = radius * (1 + step**2 / 24)
+        angle = np.linspace(-self.angle / 2, self.angle / 2, n + 1)
+        across, along = swollen * np.sin(angle), self.towards * swollen * np.cos(angle)
+        near = np.stack([np.full_like(angle, -self.length / 2), across, along], axis=1)
+        far = near * [-1.0, 1.0, 1.0]
+        # Counter-clockwise about the field's direction on either side.
+        local = np.concatenate([far, near[::-1], far[:1]])
+        return self.centre + local @ self.frame.T
+
+    def contains(self, points: Array, margin: float = 0.0) -> NDArray[np.bool_]:
+        """Return which points (n, 3) lie in the wire, a tube of the winding's thickness."""
+        middle = _filled(self.outline(self.radius + self.thickness / 2))
+        gaps = np.linalg.norm(points[:, None] - middle[None], axis=2).min(axis=1)
+        return np.asarray(gaps < self.thickness / 2 - margin)
+
+    def distance(self, point: Array) -> float:
+        """Distance in m from a point (3,) to the nearest wire."""
+        wires = [_filled(self.outline(r)) for r in (self.radius, self.radius + self.thickness)]
+        return float(np.linalg.norm(np.concatenate(wires) - point, axis=1).min())
+
+    def samples(self) -> Array:
+        """Return points (n, 3) all over the wire, m."""
+        radii = np.linspace(self.radius, self.radius + self.thickness, SAMPLES)
+        return np.concatenate([_filled(self.outline(float(r))) for r in radii])
 
 
-def all_loops(config: CoilsConfig) -> list[Loops]:
-    """Return the loops of every coil of a system."""
-    return [loops_of(coil, config.loops_radial, config.loops_axial) for coil in config.coils]
+Part = Winding | Saddle
 
 
-def loops_field(loops: Loops, points: Array) -> Array:
-    """Return the field (n, 3) T/A of a winding at points (n, 3) m, from Magpylib's loop kernel."""
-    from magpylib.core import current_circle_Hfield
+def parts_of(coil: CoilConfig) -> list[Part]:
+    """Return the windings that a coil's current flows through."""
+    centre, axis = np.asarray(coil.position, float), unit(coil.axis)
+    ampere_turns, core = coil.turns * coil.core_gain, coil.core_gain > 1.0
+    if isinstance(coil, SaddleConfig):
+        frame = _frame(axis, coil.side)
+        size = (coil.radius, coil.thickness, coil.length, coil.angle)
+        return [Saddle(centre, frame, *size, ampere_turns, towards) for towards in (1.0, -1.0)]
+    if isinstance(coil, PairConfig):
+        inner, outer = coil.radius - coil.thickness / 2, coil.radius + coil.thickness / 2
+        section = (_frame(axis), Circle(), inner, outer, coil.length)
+        shift = coil.spacing / 2 * axis
+        reversed_turns = ampere_turns if coil.kind == "helmholtz" else -ampere_turns
+        return [
+            Winding(centre + shift, *section, ampere_turns, core),
+            Winding(centre - shift, *section, reversed_turns, core),
+        ]
+    former: Former = Circle()
+    side = None
+    if isinstance(coil, RectangleConfig):
+        former, side = Rectangle(coil.width, coil.height), coil.side
+        inner, outer = 0.0, coil.thickness
+    else:
+        inner, outer = coil.inner_radius, coil.outer_radius
+    if isinstance(coil, RacetrackConfig):
+        former, side = Stadium(coil.straight), coil.side
+    frame = _frame(axis, side)
+    return [Winding(centre, frame, former, inner, outer, coil.length, ampere_turns, core)]
 
-    relative = points[None] - loops.centre[:, None]
-    z = relative @ loops.axis
-    radial = relative - z[..., None] * loops.axis
-    r = np.linalg.norm(radial, axis=-1)
-    radius = np.broadcast_to(loops.radius[:, None], r.shape)
-    h = current_circle_Hfield(
-        r0=radius.ravel(), r=r.ravel(), z=z.ravel(), i0=np.full(r.size, loops.weight)
-    )
-    h_r, h_z = h[0].reshape(r.shape), h[2].reshape(r.shape)
-    along_radial = np.einsum("pn,pni->ni", h_r, unit(radial))
-    return MU0 * (along_radial + h_z.sum(axis=0)[:, None] * loops.axis)
+
+def all_parts(config: CoilsConfig) -> list[list[Part]]:
+    """Return the windings of every coil of a system."""
+    return [parts_of(coil) for coil in config.coils]
 
 
 def nearest_winding(config: CoilsConfig) -> float:
@@ -74,23 +173,40 @@ def nearest_winding(config: CoilsConfig) -> float:
 
     The harmonics converge inside this radius and nowhere beyond it.
     """
-    return min(_distance_to_winding(coil) for coil in config.coils)
+    origin = np.zeros(3)
+    return min(part.distance(origin) for parts in all_parts(config) for part in parts)
 
 
-def _distance_to_winding(coil: CoilConfig) -> float:
-    axis = unit(coil.axis)
-    along = float(np.asarray(coil.position) @ axis)
-    across = float(np.linalg.norm(np.asarray(coil.position) - along * axis))
-    gap_axial = max(abs(along) - coil.length / 2, 0.0)
-    gap_radial = max(coil.inner_radius - across, across - coil.outer_radius, 0.0)
-    return float(np.hypot(gap_axial, gap_radial))
+def refuse_overlaps(config: CoilsConfig) -> None:
+    """Raise ConfigError if windings or cores of two coils run into each other."""
+    solids = [(k, part) for k, parts in enumerate(all_parts(config)) for part in parts]
+    samples = [part.samples() for _, part in solids]
+    reach = [(p.mean(axis=0), np.ptp(p, axis=0).max()) for p in samples]
+    for i, (coil, part) in enumerate(solids):
+        for j, (other, _) in enumerate(solids):
+            apart = float(np.linalg.norm(reach[i][0] - reach[j][0]))
+            if i == j or apart > reach[i][1] + reach[j][1]:
+                continue
+            inside = part.contains(samples[j], TOUCHING)
+            if inside.any():
+                where = np.round(samples[j][int(np.argmax(inside))] * 1e3, 1)
+                raise ConfigError(
+                    f"coils.{min(coil, other)} and coils.{max(coil, other)} overlap near"
+                    f" {where.tolist()} mm; move them apart or make them thinner"
+                )
 
 
-def rotation_to(axis: Array) -> Rotation:
-    """Return the smallest rotation that takes z to `axis`."""
-    z = np.array([0.0, 0.0, 1.0])
-    cross = np.cross(z, axis)
-    sine, cosine = float(np.linalg.norm(cross)), float(axis[2])
-    if sine < 1e-12:
-        return Rotation.from_rotvec([0.0, 0.0, 0.0] if cosine > 0 else [np.pi, 0.0, 0.0])
-    return Rotation.from_rotvec(cross / sine * np.arctan2(sine, cosine))
+def _frame(axis: Array, side: tuple[float, float, float] | None = None) -> Array:
+    """Columns: side made perpendicular to the axis, across, axis; right-handed."""
+    if side is None:  # round: any will do
+        x, y, z = aligning_rotation(axis).T
+        return np.stack([y, z, x], axis=1)
+    along = np.asarray(side, float)
+    u = unit(along - axis * (axis @ along))
+    return np.stack([u, np.cross(axis, u), axis], axis=1)
+
+
+def _filled(polygon: Array) -> Array:
+    """Return the polygon with points between its corners, so that long sides are covered too."""
+    steps = np.linspace(0.0, 1.0, SAMPLES)[:-1, None, None]
+    return (polygon[:-1] + steps * np.diff(polygon, axis=0)).reshape(-1, polygon.shape[1])

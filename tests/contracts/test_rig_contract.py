@@ -10,16 +10,18 @@ from mmdtwin.errors import RigError
 from mmdtwin.field import FieldModel
 from mmdtwin.frame import Frame, Stale
 from mmdtwin.hardware import open_rig
+from mmdtwin.magnet_limits import MagnetLimits
 from mmdtwin.rig import Rig, Start
 
 SCENARIO = "soft-sheet-bifurcation"
 
 
-def twin():
-    return open_rig(scenario=load_scenario(SCENARIO, ["imager.background.kind=flat"]))
+def twin(scenario=SCENARIO):
+    return open_rig(scenario=load_scenario(scenario, ["imager.background.kind=flat"]))
 
 
-RIGS = {"twin": twin}
+RESTING = {8: 0.01, 3: 0.1e-3}  # A of eight coils, m of a position
+RIGS = {"twin": twin, "twin-magnet": lambda: twin("soft-sheet-magnet")}
 
 
 @pytest.fixture(params=RIGS.values(), ids=RIGS.keys())
@@ -42,17 +44,42 @@ def armed(rig):
     return rig
 
 
-def some_currents(rig, seq, size=0.3):
+def some_command(rig, size=0.3, valid_for=0.5):
+    """Currents of a part of the limit, or a pose some way down from the retreat, 20 mm for 1."""
+    limits, seq = rig.describe().limits, rig.next_seq()
+    if isinstance(limits, MagnetLimits):
+        pose = limits.T_world_retreat.copy()
+        pose[2, 3] -= 0.02 * size
+        return MagnetPose(T_world_magnet=pose, seq=seq, valid_for=valid_for)
+    signs = (-1.0) ** np.arange(len(limits.max_current))
+    return CoilCurrents(size * limits.max_current * signs, seq=seq, valid_for=valid_for)
+
+
+def setting(actuation_or_rig):
+    """What is asked of the actuators, or what they do: currents or the magnet's position."""
+    if isinstance(actuation_or_rig, Rig):
+        readings = actuation_or_rig.telemetry()
+        return readings.currents if readings.pose is None else readings.pose[:3, 3]
+    if isinstance(actuation_or_rig, MagnetPose):
+        return actuation_or_rig.T_world_magnet[:3, 3]
+    return actuation_or_rig.values
+
+
+def rest(rig):
+    """The setting of the safe state."""
     limits = rig.describe().limits
-    return CoilCurrents(
-        size * limits.max_current * (-1.0) ** np.arange(len(limits.max_current)), seq=seq
-    )
+    if isinstance(limits, MagnetLimits):
+        return limits.T_world_retreat[:3, 3]
+    return np.zeros(len(limits.max_current))
 
 
 def test_description_is_complete(rig):
     d = rig.describe()
     assert isinstance(d.field, FieldModel)
-    assert d.field.n_inputs == len(d.limits.max_current)
+    if isinstance(d.limits, MagnetLimits):
+        assert d.field.n_inputs == 6
+    else:
+        assert d.field.n_inputs == len(d.limits.max_current)
     assert d.frame_rate > 0
     assert set(d.actuations) <= {CoilCurrents, MagnetPose, RotatingField, Waveform}
     for registration in (d.T_world_coils, d.T_world_imager, d.T_world_vessel):
@@ -91,41 +118,59 @@ def test_life_cycle(rig):
 
 def test_nothing_is_sent_before_arming(rig):
     rig.prepare(start_of(rig), seed=0)
-    applied = rig.apply(some_currents(rig, rig.next_seq()))
+    applied = rig.apply(some_command(rig))
     assert applied.command is None
     assert "connected" in applied.reasons[0]
     rig.next_frame(1.0)
-    np.testing.assert_allclose(rig.telemetry().currents, 0.0, atol=1e-9)
+    np.testing.assert_allclose(setting(rig), rest(rig), atol=1e-9)
 
 
-def test_accepted_commands_reach_the_coils(armed):
-    command = some_currents(armed, armed.next_seq(), size=0.05)
+def test_accepted_commands_reach_the_actuators(armed):
+    command = some_command(armed, size=0.05)
     armed.next_frame(1.0)
     applied = armed.apply(command)
-    np.testing.assert_allclose(applied.command.values, command.values)
+    np.testing.assert_allclose(setting(applied.command), setting(command))
     assert applied.reasons == ()
     for _ in range(4):
         armed.next_frame(1.0)
-    np.testing.assert_allclose(armed.telemetry().currents, command.values, rtol=0.05)
+    np.testing.assert_allclose(setting(armed), setting(command), rtol=0.05)
 
 
 def test_whatever_is_asked_currents_stay_within_limits(armed):
-    limits = armed.describe().limits
+    if CoilCurrents not in armed.describe().actuations:
+        pytest.skip("this rig takes no currents")
+    limits = armed.describe().coil_limits
     for size in (50.0, -50.0, np.nan):
         frame = armed.next_frame(1.0)
         assert isinstance(frame, Frame)
-        applied = armed.apply(some_currents(armed, armed.next_seq(), size))
+        applied = armed.apply(some_command(armed, size))
         assert applied.reasons
         measured = armed.telemetry().currents
         assert np.isfinite(measured).all()
         assert (np.abs(measured) <= limits.max_current * 1.001).all()
 
 
+def test_whatever_is_asked_the_magnet_keeps_speed_and_distance(armed):
+    limits = armed.describe().limits
+    if not isinstance(limits, MagnetLimits):
+        pytest.skip("this rig holds no magnet")
+    for size in (17.5, -50.0, np.nan, 17.5, 17.5, 100.0):  # the first would end in the phantom
+        before, t = setting(armed), armed.clock.now()
+        applied = armed.apply(some_command(armed, size, valid_for=1.0))
+        assert applied.reasons
+        for _ in range(3):
+            armed.next_frame(1.0)
+        moved = np.linalg.norm(setting(armed) - before)
+        assert moved <= limits.max_speed * (armed.clock.now() - t) * (1 + 1e-9)
+        assert not limits.blocked(setting(armed), setting(armed))
+
+
 def test_an_actuation_the_rig_does_not_take_is_refused(armed):
     taken = armed.describe().actuations
-    for command in (MagnetPose(np.eye(4)), RotatingField(np.array([0, 0, 1.0]), 1e-3, 1.0)):
+    others = (CoilCurrents([1.0]), RotatingField(np.array([0, 0, 1.0]), 1e-3, 1.0))
+    for command in (MagnetPose(np.eye(4)), *others):
         if type(command) not in taken:
-            with pytest.raises(RigError, match="takes CoilCurrents"):
+            with pytest.raises(RigError, match=f"takes {taken[0].__name__}"):
                 armed.apply(command)
 
 
@@ -147,12 +192,12 @@ def test_a_waveform_is_played_by_the_driver(armed):
 
 def test_the_gate_cannot_be_driven_around(armed):
     with pytest.raises(RigError, match="through apply only"):
-        armed._send(some_currents(armed, 99))
+        armed._send(some_command(armed))
     with pytest.raises(TypeError, match="final"):
         type("Sneaky", (type(armed),), {"apply": lambda _, command: command})
     sub = type("Sub", (type(armed),), {"_send": lambda _, command: command})
     with pytest.raises(RigError, match="through apply only"):
-        sub._send(armed, some_currents(armed, 99))
+        sub._send(armed, some_command(armed))
 
 
 def test_every_rig_class_has_the_final_apply(rig):
@@ -164,21 +209,22 @@ def test_every_rig_class_has_the_final_apply(rig):
 
 def test_an_old_command_expires(armed):
     armed.next_frame(1.0)
-    command = some_currents(armed, armed.next_seq(), size=0.1)
-    armed.apply(CoilCurrents(command.values, seq=command.seq, valid_for=0.1))
-    for _ in range(8):  # 0.53 s later
-        armed.next_frame(1.0)
-    np.testing.assert_allclose(armed.telemetry().currents, 0.0, atol=0.01)
-
-
-def test_stop_brings_the_currents_to_zero(armed):
+    armed.apply(some_command(armed, size=0.1, valid_for=0.1))
     armed.next_frame(1.0)
-    armed.apply(some_currents(armed, armed.next_seq()))
+    assert np.abs(setting(armed) - rest(armed)).max() > 1e-4
+    for _ in range(7):  # 0.53 s later
+        armed.next_frame(1.0)
+    np.testing.assert_allclose(setting(armed), rest(armed), atol=RESTING[len(rest(armed))])
+
+
+def test_stop_brings_the_actuators_to_rest(armed):
+    armed.next_frame(1.0)
+    armed.apply(some_command(armed))
     armed.next_frame(1.0)
     armed.stop("test")
-    for _ in range(5):
+    for _ in range(6):
         armed.next_frame(1.0)
-    np.testing.assert_allclose(armed.telemetry().currents, 0.0, atol=0.01)
+    np.testing.assert_allclose(setting(armed), rest(armed), atol=RESTING[len(rest(armed))])
 
 
 def test_frames_are_delivered_late_in_order_and_after_now(armed):

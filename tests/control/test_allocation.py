@@ -1,4 +1,6 @@
-"""Allocation: accuracy when unsaturated, whole-vector scaling when limited, refusals."""
+"""Allocation in closed form: accuracy, scaling as a whole, reports, refusals."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,12 +9,22 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
-from mmdtwin.control.allocation import allocate
+from mmdtwin.control.allocation import (
+    FIELD_UNIT,
+    FORCE_UNIT,
+    GRADIENT_UNIT,
+    Target,
+    allocate,
+    allocate_many,
+)
+from mmdtwin.control.pose_allocation import allocate_pose
 from mmdtwin.errors import OutOfWorkspaceError, UserError
 from mmdtwin.field import PlacedField
 from mmdtwin.geometry import transform, unit
+from mmdtwin.pose import pose_vector
 from mmdtwin.safety import Limits
-from mmdtwin.sim.magnetics import CoilSystem
+from mmdtwin.sim.magnetics import CoilSystem, Magnet
+from mmdtwin.wrench import dipole_wrench
 
 MOMENT = 6.4e-5  # A m2, the navigating sheet
 WEIGHT = np.array([0.0, 0.0, 8.7e-6])  # N, what carries it in water
@@ -25,15 +37,10 @@ directions = st.builds(
 )
 
 
-def limits_of(max_current: float | None = None, max_power: float | None = None) -> Limits:
-    config, n = COILS.config, COILS.n_coils
-    return Limits(
-        max_current=np.full(n, max_current or config.max_current),
-        max_power=max_power or config.max_power,
-        max_slew=np.full(n, config.max_slew),
-        resistance=np.array([coil.resistance for coil in config.coils]),
-        max_temperature=config.max_temperature,
-    )
+def limits_of(**changes: float) -> Limits:
+    if "max_current" in changes:
+        changes["max_current"] = np.full(COILS.n_coils, changes["max_current"])
+    return replace(COILS.config.limits, **changes)
 
 
 LIMITS = limits_of()
@@ -145,10 +152,103 @@ def test_no_moment_means_no_force_and_no_large_currents():
     assert np.abs(result.inputs).max() < 5.0
 
 
-@pytest.mark.parametrize("name", ["point", "field", "force", "moment"])
-@pytest.mark.parametrize("bad", [[0.0, np.nan, 0.0], [0.0, 0.0], [np.inf, 0.0, 0.0]])
+def gradient_of(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """A symmetric tensor without trace, of Frobenius norm 1 (or zero)."""
+    g = np.outer(u, v) + np.outer(v, u)
+    g -= np.trace(g) / 3 * np.eye(3)
+    return g / max(np.linalg.norm(g), 1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(directions, directions, directions, st.floats(0, 0.02))
+def test_field_and_gradient_are_met(u, v, w, radius):
+    """All eight numbers that a field and its gradient are, with eight coils: to the bias."""
+    gradient = 0.1 * gradient_of(u, v)
+    result = allocate(COILS, radius * w, 0.01 * u, gradient=gradient, limits=LIMITS)
+    exact = allocate(
+        COILS, radius * w, 0.01 * u, gradient=gradient, limits=LIMITS, method="bounded"
+    )
+    assert_allclose(result.gradient, gradient, atol=1e-6)
+    if exact.scale == 1.0:
+        field, got = COILS.field_and_gradient(radius * w[None], exact.inputs)
+        assert_allclose(field[0], 0.01 * u, atol=1e-12)
+        assert_allclose(got[0], gradient, atol=1e-11)
+
+
+def test_condition_is_that_of_the_system():
+    """Of field and of the gradient's nine entries at the origin, by 0.02 T/m, as numpy finds it."""
+    result = allocate(COILS, np.zeros(3), [0, 0, 0.01], gradient=np.zeros((3, 3)))
+    field, gradient = COILS.units(np.zeros((1, 3)))
+    rows = np.vstack([field[0].T / FIELD_UNIT, gradient[0].reshape(8, 9).T / GRADIENT_UNIT])
+    values = np.linalg.svd(rows)[1]
+    assert result.condition == pytest.approx(values[0] / values[7], rel=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(directions, directions, st.floats(1e-9, 1e-7))
+def test_torque_is_met(u, v, size):
+    """m x B, against the wrench of a dipole, with a force beside it."""
+    torque = size * np.cross(u, v)
+    result = allocate(COILS, np.zeros(3), None, WEIGHT, MOMENT * u, LIMITS, torque=torque)
+    field, gradient = COILS.field_and_gradient(np.zeros((1, 3)), result.inputs)
+    force, got = dipole_wrench(MOMENT * u, field[0], gradient[0])
+    assert_allclose(got, torque, atol=1e-13)
+    assert_allclose(force, WEIGHT, atol=1e-10)
+    assert_allclose(result.torque, got, atol=1e-20)
+    assert result.direction_error is None
+
+
+@settings(max_examples=80, deadline=None)
+@given(directions, directions, st.floats(0, 0.02), st.floats(-10, -4))
+def test_bias_is_what_damping_leaves(u, v, radius, exponent):
+    """The reported bias is the measured miss over the request, from weak moments to strong.
+
+    Without limits and with full rank nothing else leaves anything.
+    """
+    point, moment = radius * u, 10.0**exponent * v
+    result = allocate(COILS, point, 0.01 * v, 10.0**exponent * 0.1 * u, moment)
+    target = np.concatenate([0.01 * v / FIELD_UNIT, 10.0**exponent * 0.1 * u / FORCE_UNIT])
+    got = np.concatenate([result.field / FIELD_UNIT, result.force / FORCE_UNIT])
+    measured = np.linalg.norm(got - target) / np.linalg.norm(target)
+    assert result.bias == pytest.approx(measured, rel=1e-4, abs=1e-13)
+    assert result.residual == pytest.approx(np.linalg.norm(got - target), rel=1e-6, abs=1e-12)
+    exact = allocate(COILS, point, 0.01 * v, 10.0**exponent * 0.1 * u, moment, method="bounded")
+    assert exact.bias == 0.0
+    assert exact.residual < 1e-9
+    if exponent < -8.5:
+        assert result.bias > 1e-7
+
+
+def test_a_magnet_is_posed():
+    """What a pose can be asked for is handed on; what is for coils is refused by name."""
+    magnet = Magnet.load("cube-50mm")
+    pose = pose_vector(transform(None, [0.0, 0.0, 0.12]))
+    wanted = magnet.field(np.zeros((1, 3)), pose)[0]
+    found = allocate(magnet, np.zeros(3), wanted, previous=pose)
+    reference = allocate_pose(magnet, np.zeros(3), wanted, start=pose)
+    assert_allclose(found.inputs, reference.inputs, atol=1e-12)
+    assert_allclose(found.field, wanted, atol=1e-6)
+    for name, value in {
+        "gradient": np.zeros((3, 3)), "torque": np.zeros(3), "method": "bounded",
+        "minimise": "change", "dt": 0.1,
+    }.items():  # fmt: skip
+        with pytest.raises(UserError, match=f"{name} is for coils"):
+            allocate(magnet, np.zeros(3), wanted, moment=[0, 0, 1e-5], **{name: value})
+    with pytest.raises(UserError, match="limits"):
+        allocate(magnet, np.zeros(3), wanted, limits=LIMITS)
+    with pytest.raises(UserError, match="one device"):
+        allocate_many(magnet, [Target(np.zeros(3), wanted)])
+
+
+@pytest.mark.parametrize("name", ["point", "field", "force", "moment", "torque"])
+@pytest.mark.parametrize(
+    "bad", [[0.0, np.nan, 0.0], [0.0, 0.0], [np.inf, 0.0, 0.0], [0.0, 2e3, 0.0]]
+)
 def test_bad_vectors_are_refused_by_name(name, bad):
-    good = {"point": np.zeros(3), "field": [0.01, 0, 0], "force": WEIGHT, "moment": [MOMENT, 0, 0]}
+    good = {
+        "point": np.zeros(3), "field": [0.01, 0, 0], "force": WEIGHT, "moment": [MOMENT, 0, 0],
+        "torque": [0, 1e-8, 0],
+    }  # fmt: skip
     with pytest.raises(UserError, match=name):
         allocate(COILS, **(good | {name: bad}))
 
@@ -158,3 +258,37 @@ def test_incomplete_requests_are_refused():
         allocate(COILS, np.zeros(3))
     with pytest.raises(UserError, match="moment"):
         allocate(COILS, np.zeros(3), force=WEIGHT)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"point": [0, 0, 12.0]}, "point holds 12 m; allowed is 1 m"),
+        ({"field": [0, 0, 20.0]}, "field holds 20 T; allowed is 10 T"),
+        ({"gradient": np.eye(3)}, "gradient must be symmetric and without trace"),
+        ({"gradient": [[0, 1, 0], [-1, 0, 0], [0, 0, 0]]}, "gradient must be symmetric"),
+        ({"gradient": np.zeros(5)}, "gradient has shape"),
+        ({"gradient": np.full((3, 3), np.nan)}, "gradient holds"),
+        ({"torque": [1e-8, 1e-8, 0]}, "torque has 1e-08 N m along the moment"),
+        ({"torque": [0, 1e-8, 0], "moment": np.zeros(3)}, "torque needs a moment that is not zero"),
+        ({"torque": [0, 1e-8, 0], "moment": None}, "torque needs the device's moment"),
+        ({"method": "best"}, "method is 'best'"),
+        ({"minimise": "time"}, "minimise is 'time'"),
+        ({"minimise": "change"}, "needs method='bounded' and previous"),
+        ({"method": "bounded", "minimise": "change"}, "needs method='bounded' and previous"),
+        ({"minimise": "change", "previous": np.zeros(8)}, "needs method='bounded' and previous"),
+        ({"previous": np.zeros(8)}, "previous needs dt"),
+        ({"dt": 0.1}, "dt needs previous and limits"),
+        ({"dt": 0.1, "previous": np.zeros(8), "limits": None}, "dt needs previous and limits"),
+        ({"dt": 0.0, "previous": np.zeros(8)}, "dt is 0"),
+        ({"dt": np.nan, "previous": np.zeros(8)}, "dt is nan"),
+        ({"dt": 0.1, "previous": np.zeros(3)}, "previous has shape"),
+        ({"dt": 0.1, "previous": np.full(8, np.nan)}, "previous holds"),
+        ({"limits": replace(LIMITS, max_current=np.ones(3))}, "limits are for 3 coils"),
+        ({"limits": "none"}, "limits: str given for a field model of coils"),
+    ],
+)
+def test_what_is_wrong_is_named(wrong, word):
+    good = {"point": np.zeros(3), "field": [0.01, 0, 0], "moment": [MOMENT, 0, 0], "limits": LIMITS}
+    with pytest.raises(UserError, match=word):
+        allocate(COILS, **(good | wrong))

@@ -1,5 +1,7 @@
 """The well: forces, stiffness and limits, measured on the field model itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,12 +9,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
-from mmdtwin.control.well import TURNED, make_well
+from mmdtwin.control import well as module
+from mmdtwin.control.well import TURNED, Well, WellMaker
 from mmdtwin.errors import OutOfWorkspaceError, UserError
-from mmdtwin.field import PlacedField
+from mmdtwin.field import CoilModel, PlacedField
 from mmdtwin.geometry import transform, unit
 from mmdtwin.safety import Limits
-from mmdtwin.sim.magnetics import CoilSystem
+from mmdtwin.saturation import Saturation
+from mmdtwin.sim.magnetics import CoilSystem, Magnet
 
 MOMENT = 6.4e-5  # A m2, the navigating sheet
 LIFT = np.array([0.0, 0.0, 2.4e-6])  # N, a third of its weight
@@ -23,25 +27,23 @@ COILS = CoilSystem.load("octomag-like")
 angles = st.floats(-np.pi, np.pi)
 
 
-def limits_of(max_current: float = 20.0, max_power: float = 5000.0) -> Limits:
-    config, n = COILS.config, COILS.n_coils
-    return Limits(
-        max_current=np.full(n, max_current),
-        max_power=max_power,
-        max_slew=np.full(n, config.max_slew),
-        resistance=np.array([coil.resistance for coil in config.coils]),
-        max_temperature=config.max_temperature,
-    )
+def limits_of(**changes: float) -> Limits:
+    n = COILS.n_coils
+    if "max_current" in changes:
+        changes["max_current"] = np.full(n, changes["max_current"])
+    return replace(COILS.config.limits, **changes)
 
 
 def along(angle: float, rise: float = 0.0) -> np.ndarray:
     return unit([np.cos(angle), np.sin(angle), rise])
 
 
-def ask(u: np.ndarray, stiffness: float = 1e-3, **changed):
-    wanted = {"field": 15e-3, "force": LIFT, "hill": UP, "limits": limits_of()} | changed
-    point = wanted.pop("point", PLACE)
-    return make_well(COILS, point, u, MOMENT, stiffness=stiffness, **wanted)
+def ask(u: np.ndarray, stiffness: float = 1e-3, **changed) -> Well:
+    wanted = {
+        "point": PLACE, "hill": UP, "field": 15e-3, "force": LIFT, "limits": limits_of(),
+    } | changed  # fmt: skip
+    maker = WellMaker(COILS, wanted["point"], u, MOMENT, wanted["hill"])
+    return maker.make(wanted["field"], wanted["force"], stiffness, wanted["limits"])
 
 
 def forces(inputs: np.ndarray, places: np.ndarray, moment: np.ndarray) -> np.ndarray:
@@ -95,23 +97,20 @@ def test_more_well_asked_is_more_well():
     assert more > 0.3e-3
 
 
-def test_a_turned_device_is_pulled_little():
+def test_a_turned_device_is_pulled_little(monkeypatch):
     """What the weight on it is for: without it, the same well pulls a turned device harder."""
-    from mmdtwin.control import well as module
 
-    def pull(u):
-        inputs = ask(u).inputs
-        across = np.cross(UP, u)
-        return np.linalg.norm(forces(inputs, PLACE[None], TURNED * MOMENT * across))
+    def mean_pull() -> float:
+        directions = [along(a) for a in np.linspace(0, np.pi, 12)]
+        pulls = [
+            forces(ask(u).inputs, PLACE[None], TURNED * MOMENT * np.cross(UP, u))
+            for u in directions
+        ]
+        return float(np.mean([np.linalg.norm(pull) for pull in pulls]))
 
-    directions = [along(a) for a in np.linspace(0, np.pi, 12)]
-    with_weight = np.mean([pull(u) for u in directions])
-    kept, module.TURNED_WEIGHT = module.TURNED_WEIGHT, 0.0
-    try:
-        without = np.mean([pull(u) for u in directions])
-    finally:
-        module.TURNED_WEIGHT = kept
-    assert with_weight < 0.7 * without
+    with_weight = mean_pull()
+    monkeypatch.setattr(module, "TURNED_WEIGHT", 0.0)
+    assert with_weight < 0.7 * mean_pull()
 
 
 def test_limits_are_kept():
@@ -127,10 +126,8 @@ def test_any_field_model_is_served():
     """A system seen from another frame gives the currents of the same task in its own frame."""
     T = transform(Rotation.from_rotvec([0.3, -0.2, 0.5]).as_matrix(), [1e-3, -2e-3, 0.5e-3])
     R, u = T[:3, :3], along(0.8, 0.2)
-    seen = make_well(
-        PlacedField(COILS, T), R @ PLACE + T[:3, 3], R @ u, MOMENT,
-        field=15e-3, force=R @ LIFT, stiffness=1e-3, hill=R @ UP, limits=limits_of(),
-    )  # fmt: skip
+    maker = WellMaker(PlacedField(COILS, T), R @ PLACE + T[:3, 3], R @ u, MOMENT, R @ UP)
+    seen = maker.make(15e-3, R @ LIFT, 1e-3, limits_of())
     assert_allclose(seen.inputs, ask(u).inputs, atol=1e-6)
 
 
@@ -139,6 +136,42 @@ def test_at_the_border_it_still_works():
     assert np.isfinite(ask(u, point=COILS.workspace_radius * u).inputs).all()
     with pytest.raises(OutOfWorkspaceError):
         ask(u, point=1.01 * COILS.workspace_radius * u)
+
+
+class Soft(CoilModel):
+    """`octomag-like` with cores whose knees lie at 3 A."""
+
+    saturation = Saturation.of(np.full(8, 3.0), np.full(8, 0.8), ["tanh"] * 8)
+    workspace_radius = COILS.workspace_radius
+
+    def unit_field(self, points):
+        return COILS.unit_field(points)
+
+    def unit_gradient(self, points):
+        return COILS.unit_gradient(points)
+
+
+@settings(max_examples=20, deadline=None)
+@given(angles, st.floats(3.0, 20.0), st.floats(20.0, 5000.0))
+def test_coils_that_saturate_are_driven_harder(angle, max_current, max_power):
+    """The same well where limits allow it; what is reported is what the field model says."""
+    u, limits = along(angle), limits_of(max_current=max_current, max_power=max_power)
+    well = WellMaker(Soft(), PLACE, u, MOMENT, UP).make(15e-3, LIFT, 1e-3, limits)
+    field, gradient = Soft().field_and_gradient(PLACE[None], well.inputs)
+    assert_allclose(well.field, field[0], atol=1e-12)
+    assert_allclose(well.force, gradient[0].T @ (MOMENT * u), atol=1e-12)
+    assert np.abs(well.inputs).max() <= max_current * (1 + 1e-12)
+    assert np.sum(limits.resistance * well.inputs**2) <= max_power * (1 + 1e-9)
+    linear = ask(u, limits=limits)
+    effective = Soft().saturation.effective(limits.max_current)
+    if np.abs(linear.inputs).max() < 0.99 * effective[0] and max_power > 4000:
+        assert_allclose(well.field, linear.field, atol=1e-6)
+        assert np.abs(well.inputs).max() > np.abs(linear.inputs).max()
+
+
+def test_a_magnet_is_refused():
+    with pytest.raises(UserError, match="a well needs coils"):
+        WellMaker(Magnet.load("cube-50mm"), PLACE, along(0.4), MOMENT, UP)
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,26 @@ import numpy as np
 import pybullet
 import pytest
 
-from mmdtwin.actuation import CoilCurrents
-from mmdtwin.config import CoilsConfig, TwinRigConfig, load, load_scenario
-from mmdtwin.hardware.twin.drive import ROOM_TEMPERATURE, CoilDrive
+from mmdtwin.actuation import CoilCurrents, MagnetPose
+from mmdtwin.config import load_scenario
+from mmdtwin.errors import ConfigError, UserError
+from mmdtwin.hardware.twin.arm_drive import ArmDrive
 from mmdtwin.hardware.twin.rig import TwinRig
+from mmdtwin.pose import pose_vector
 from mmdtwin.rig import Start
+from mmdtwin.saturation import Saturation
+from mmdtwin.sim.magnetics import CoilSystem, Magnet
+from mmdtwin.sim.magnetics.calibration.calibration import Calibration
+from mmdtwin.sim.magnetics.calibration.records import DataRecord, HarmonicRecord, SaturationRecord
 
 
-def make(*assignments):
+def make(*assignments, scenario="soft-sheet-bifurcation"):
     flat = [
         "imager.background.kind=flat",
         "imager.detector.rows=128",
         "imager.detector.columns=128",
     ]
-    return TwinRig(load_scenario("soft-sheet-bifurcation", [*flat, *assignments]))
+    return TwinRig(load_scenario(scenario, [*flat, *assignments]))
 
 
 def start_of(rig):
@@ -80,7 +86,8 @@ def test_a_frame_shows_the_world_as_it_was_at_its_exposure():
 
 
 def test_a_command_acts_after_its_delay():
-    with make("rig.actuation_delay=0.05", "rig.coil_time_constant=0.001") as rig:
+    exact = ("rig.current_noise=0", "rig.coil_time_constant=0.001")
+    with make("rig.actuation_delay=0.05", *exact) as rig:
         begin(rig)
         applied = rig.apply(CoilCurrents(np.full(8, 0.5), seq=rig.next_seq()))
         rig._advance(applied.time + 0.049)
@@ -152,24 +159,84 @@ def test_nothing_resets_the_body_between_reset_and_the_end(monkeypatch):
         assert np.linalg.norm(rig.truth().position - before) > 1e-5  # it moved, by forces
 
 
-def test_drive_heats_and_cools_like_one_thermal_mass():
-    rig, coils = load(TwinRigConfig, "rigs", "twin"), load(CoilsConfig, "coils", "octomag-like")
-    drive = CoilDrive(rig, coils)
-    n = len(coils.coils)
-    dt, hours = 0.5, 3600
-    for k in range(int(hours / dt)):
-        if k % 1 == 0:
-            drive.send(CoilCurrents(np.full(n, 2.0), seq=k, valid_for=1.0), k * dt)
-        drive.advance(k * dt + 0.01, dt)
-    resistance = np.array([c.resistance for c in coils.coils])
-    steady = ROOM_TEMPERATURE + 4.0 * resistance / rig.coil_cooling
-    np.testing.assert_allclose(drive.temperatures, steady, rtol=1e-3)
+def test_telemetry_names_what_limits_the_amplifiers():
+    with make("rig.continuous_share=0.1", "rig.peak_time=0.01") as rig:  # 2 A; 4 A^2 s
+        begin(rig)
+        assert rig.telemetry().faults == ()
+        for _ in range(4):
+            rig.apply(CoilCurrents(np.full(8, 6.0), seq=rig.next_seq()))
+            rig.next_frame(1.0)
+        faults = rig.telemetry().faults
+        assert faults == tuple(f"coil {k}: I2t budget spent, limited to 2 A" for k in range(8))
+        rig.next_frame(1.0)
+        np.testing.assert_allclose(rig.telemetry().currents, 2.0, rtol=0.05)
 
 
-def test_drive_follows_a_step_with_its_time_constant():
-    rig, coils = load(TwinRigConfig, "rigs", "twin"), load(CoilsConfig, "coils", "octomag-like")
-    drive = CoilDrive(rig, coils)
-    drive.send(CoilCurrents(np.ones(len(coils.coils)), seq=0), 0.0)
-    t = rig.actuation_delay
-    drive.advance(t, rig.coil_time_constant)
-    np.testing.assert_allclose(drive.currents, 1 - np.exp(-1), rtol=1e-9)
+def calibration_file(path, n=8):
+    """A calibration of n coils that is the drawing, 5 % stronger."""
+    coils = CoilSystem.load("octomag-like")
+    record = HarmonicRecord(
+        kind="harmonics",
+        degree=coils.degree,
+        scale=coils.scale,
+        workspace_radius=coils.workspace_radius,
+        saturation=SaturationRecord.of(Saturation.none(n)),
+        potential=(1.05 * coils.potential[:n]).tolist(),
+    )
+    Calibration.new(record, DataRecord(file="samples.csv", sha256="0" * 64)).save(path)
+
+
+def test_a_calibration_replaces_the_drawing_in_the_description_only(tmp_path):
+    """Controllers go by what was measured; the plant stays what it is."""
+    path = tmp_path / "cal.yaml"
+    calibration_file(path)
+    with make(f"rig.calibration={path}") as rig:
+        point, currents = [[0.0, 0.0, 0.01]], np.arange(8.0)
+        told = rig.describe().field.field(point, currents)
+        true = rig.world.field_model.field(point, currents)
+        np.testing.assert_allclose(told, 1.05 * true, rtol=1e-9)
+
+
+def test_a_calibration_of_other_coils_is_refused(tmp_path):
+    path = tmp_path / "cal.yaml"
+    calibration_file(path, n=7)
+    with pytest.raises(ConfigError, match="is of 7 coils; the system has 8"):
+        make(f"rig.calibration={path}").connect()
+
+
+def test_a_magnets_field_is_that_of_its_true_pose():
+    """The pose that telemetry tells, moved by the error of registration; tolerance: rounding."""
+    with make(scenario="soft-sheet-magnet") as rig:
+        rig.prepare(start_of(rig), 1)
+        rig.arm()
+        pose = np.eye(4)
+        pose[:3, 3] = rig.describe().limits.T_world_retreat[:3, 3] - [0.0, 0.0, 0.01]
+        for _ in range(6):
+            rig.next_frame(1.0)
+            rig.apply(MagnetPose(T_world_magnet=pose, seq=rig.next_seq()))
+        truth = rig.truth()
+        true_pose = truth.T_world_coils @ rig.telemetry().pose
+        expected = Magnet.load("cube-50mm").field([truth.world.position], pose_vector(true_pose))
+        np.testing.assert_allclose(truth.field, expected[0], rtol=1e-6)
+        assert np.linalg.norm(truth.field) > 0.3e-3
+
+
+@pytest.mark.parametrize("distance", [1e-3, 0.5])
+def test_the_magnet_follows_with_its_lag_and_within_its_speed(distance):
+    """After 0.1 s: 1 - exp(-t / time constant) of a short way, 0.1 m/s of a long one."""
+    scenario = load_scenario("soft-sheet-magnet")
+    rig, drive = scenario.rig, ArmDrive(scenario.rig, scenario.limits())
+    start = drive.pose
+    target = start.copy()
+    target[0, 3] += distance
+    drive.send(MagnetPose(T_world_magnet=target, valid_for=10.0), -rig.actuation_delay)
+    for k in range(100):
+        drive.advance(1e-3 * k, 1e-3)
+    lagging = distance * (1 - np.exp(-0.1 / rig.arm_time_constant))
+    expected = min(lagging, 0.1 * rig.max_speed)
+    np.testing.assert_allclose(drive.pose[:3, 3] - start[:3, 3], [expected, 0, 0], atol=1e-9)
+
+
+def test_controllers_of_currents_say_so_when_the_rig_holds_a_magnet():
+    with make(scenario="soft-sheet-magnet") as rig, pytest.raises(UserError, match="by currents"):
+        _ = rig.describe().coil_limits

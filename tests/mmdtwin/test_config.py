@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from mmdtwin.config import KINDS, load_scenario, names, override, read
-from mmdtwin.errors import ConfigError
+from mmdtwin.config import KINDS, CoilsConfig, load_scenario, names, override, parse, read
+from mmdtwin.errors import ConfigError, UserError
 from mmdtwin.files import digest
 
 DEFAULT = "soft-sheet-bifurcation"
@@ -19,7 +19,8 @@ def one_line(error):
 @pytest.mark.parametrize("scenario", names("scenarios"))
 def test_every_shipped_scenario_resolves(scenario):
     config = load_scenario(scenario)
-    assert config.coils.coils
+    assert (config.coils is None) == (config.magnet is not None)
+    config.limits()
     assert len(config.hash) == 16
 
 
@@ -53,6 +54,8 @@ def test_missing_file_is_named():
         ("imager.detector.bits=99", ("imager.detector.bits", "16")),
         ("task.timeout=-1", ("task.timeout", "greater than 0")),
         ("nonsense=1", ("nonsense", "unknown key", "coils")),
+        ("phantom.vessel.colour=red", ("phantom.vessel.colour: unknown key", "branches, kind")),
+        ("phantom.vessel.kind=cube", ("phantom.vessel: ", "'procedural', 'ct'")),
         ("task.timeout", ("--set", "key=value")),
         ("task.timeout.x=1", ("--set", "holds a value")),
     ],
@@ -63,6 +66,41 @@ def test_bad_values_name_key_and_what_is_allowed(assignment, words):
     text = one_line(error)
     for word in words:
         assert word in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"magnet": "cube-30mm"}, "either coils or a magnet"),
+        ({"coils": None}, "either coils or a magnet"),
+        ({"coils": None, "magnet": "cube-30mm"}, "needs an arm"),
+        ({"coils": None, "magnet": "cube-30mm", "arm": "franka-fr3"}, "kind twin-magnet .got twin"),
+        ({"rig": "twin-magnet"}, "coils needs a rig of kind twin"),
+    ],
+)
+def test_the_actuator_must_be_whole_and_fit_the_rig(tmp_path, change, message):
+    data, _ = read("scenarios", DEFAULT)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**data, **change}))
+    with pytest.raises(ConfigError, match=message) as error:
+        load_scenario(path)
+    one_line(error)
+
+
+def test_a_retreat_pose_out_of_reach_is_refused():
+    far = load_scenario("soft-sheet-magnet", ["rig.retreat.position=[2, 0, 0.3]"])
+    with pytest.raises(UserError, match="T_world_retreat: out of the arm's reach"):
+        far.limits()
+
+
+def test_faults_of_coils_name_the_coil_and_its_keys():
+    data, _ = read("coils", "octomag-like")
+    wrong = {**data, "coils": [data["coils"][0], {**data["coils"][1], "lenght": 0.1}]}
+    with pytest.raises(ConfigError) as error:
+        parse(CoilsConfig, wrong, "mine.yaml")
+    assert one_line(error).startswith("mine.yaml: coils.1.lenght: unknown key; allowed: axis, core")
+    assert "inner_radius" in one_line(error)
+    assert "straight" not in one_line(error)  # a racetrack's
 
 
 def test_errors_in_a_file_name_the_file(tmp_path):

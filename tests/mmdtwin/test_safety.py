@@ -1,5 +1,7 @@
 """The gate is pure: whatever comes in, what goes out is within the limits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,9 +15,11 @@ from mmdtwin.safety import MAX_VALID_FOR, GateState, Limits, gate, scale_to_limi
 N = 4
 LIMITS = Limits(
     max_current=np.array([10.0, 10.0, 5.0, 10.0]),
+    max_voltage=np.array([30.0, 30.0, 30.0, 20.0]),
     max_power=600.0,
     max_slew=np.full(N, 100.0),
     resistance=np.array([2.0, 2.0, 4.0, 1.0]),
+    inductance=np.array([0.02, 0.02, 0.01, 0.05]),
     max_temperature=350.0,
 )
 anything = st.floats(allow_nan=True, allow_infinity=True, width=64)
@@ -111,6 +115,54 @@ def test_slew_is_limited_from_the_set_point_in_force():
     assert reasons == ("slowed to the slew limit",)
 
 
+@given(
+    arrays(float, N, elements=moderate), arrays(float, N, elements=moderate),
+    st.floats(1e-4, 1), st.floats(1, 300),
+)  # fmt: skip
+def test_the_amplifiers_voltage_is_kept(values, last, elapsed, voltage):
+    """|L di/dt + R i| <= V over the step, or what the currents in force take already."""
+    limits = replace(LIMITS, max_voltage=np.full(N, voltage))
+    last = last * scale_to_limits(last, LIMITS)
+    sent, _, reasons = gate(CoilCurrents(values, seq=1), state(last), limits, elapsed)
+    step, ask = sent.values - last, values * scale_to_limits(values, limits)
+    used = np.abs(limits.inductance * step / elapsed + limits.resistance * sent.values)
+    allowed = np.maximum(voltage, limits.resistance * np.abs(last))
+    assert (used <= allowed * (1 + 1e-9) + 1e-9).all()
+    # Shortened along the step: all coils by the same part.
+    part = step @ (ask - last) / max(float(np.sum((ask - last) ** 2)), 1e-300)
+    np.testing.assert_allclose(step, part * (ask - last), atol=1e-9)
+    if "slowed to the voltage limit" in reasons and "slowed to the slew limit" not in reasons:
+        assert (used >= allowed * (1 - 1e-6) - 1e-9).any()  # no further down than needed
+
+
+def test_voltage_slows_what_slew_allows():
+    """Coil 1 takes 0.02 H * 4 A / 0.005 s + 2 ohm * 4 A = 24 V of 30; a step of 8 A takes 48 V.
+
+    The part allowed is (30 V) / ((0.02 H / 0.005 s + 2 ohm) 8 A) = 0.625.
+    """
+    limits = replace(LIMITS, max_slew=np.full(N, 1e4))
+    sent, _, reasons = gate(CoilCurrents([0, 4.0, 0, 0], seq=1), state(), limits, 0.005)
+    assert not reasons
+    assert sent.values[1] == 4.0
+    sent, _, reasons = gate(CoilCurrents([0, 8.0, 0, 0], seq=1), state(), limits, 0.005)
+    assert sent.values[1] == pytest.approx(8.0 * 0.625)
+    assert reasons == ("slowed to the voltage limit",)
+
+
+def test_what_an_amplifier_cannot_hold_scales_the_whole_vector():
+    weak = replace(LIMITS, max_voltage=np.array([4.0, 30.0, 30.0, 20.0]))  # 2 A through 2 ohm
+    sent, _, reasons = gate(CoilCurrents([4.0, 1.0, 0, 0], seq=1), state(time=-1e6), weak, 0.0)
+    np.testing.assert_allclose(sent.values, [2.0, 0.5, 0, 0])
+    assert "voltage" in reasons[0]
+
+
+def test_a_command_at_its_limit_to_rounding_passes_as_it_is():
+    values = np.array([10.0 * (1 + 1e-14), 0, 0, 0])
+    sent, _, reasons = gate(CoilCurrents(values, seq=1), state(time=-1e6), LIMITS, 0.0)
+    np.testing.assert_array_equal(sent.values, values)
+    assert not reasons
+
+
 def test_every_row_of_a_waveform_is_gated():
     rows = np.array([[50.0, 0, 0, 0], [-50.0, 0, 0, 0]])
     sent, after, _ = gate(Waveform(np.array([1.0, 1.05]), rows, seq=1), state(), LIMITS, 0.0)
@@ -125,8 +177,11 @@ def test_no_command_stays_in_force_for_long():
     assert "valid_for" in reasons[0]
 
 
-@pytest.mark.parametrize("name", ["max_current", "max_power", "max_slew", "resistance"])
+@pytest.mark.parametrize(
+    "name",
+    ["max_current", "max_voltage", "max_power", "max_slew", "resistance", "inductance"],
+)
 @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf, None])
 def test_limits_cannot_be_absent_or_zero(name, value):
     with pytest.raises(UserError, match=f"limits.{name}"):
-        Limits(**{**vars(LIMITS), name: value})
+        replace(LIMITS, **{name: value})

@@ -1,12 +1,17 @@
 """The coil system as a field model: laws, shapes, refusals, and what the shipped one can do."""
 
+import magpylib
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.spatial.transform import Rotation
 
+from mmdtwin.config.base import names
 from mmdtwin.errors import ConfigError, OutOfWorkspaceError, UserError
 from mmdtwin.sim.magnetics import CoilSystem
 from mmdtwin.sim.magnetics.check import random_points
+from mmdtwin.sim.magnetics.differences import gradient_by_differences
+from mmdtwin.wrench import dipole_wrench
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +34,6 @@ def test_shapes(coils, points):
     assert gradient.shape == (60, 3, 3)
     assert coils.unit_field(points).shape == jacobian[0].shape == (60, 8, 3)
     assert coils.unit_gradient(points).shape == jacobian[1].shape == (60, 8, 3, 3)
-    assert coils.unit_gradient_derivative(points, [0, 0, 1]).shape == (60, 8, 3, 3)
     assert coils.unit_field(np.empty((0, 3))).shape == (0, 8, 3)
 
 
@@ -47,16 +51,6 @@ def test_kernel_and_unit_fields_agree(coils, points):
     assert_allclose(field, np.einsum("c,nci->ni", currents, coils.unit_field(points)), atol=1e-14)
     expected = np.einsum("c,ncij->nij", currents, coils.unit_gradient(points))
     assert_allclose(gradient, expected, atol=1e-12)
-
-
-def test_gradient_derivative_matches_differences(coils, points):
-    """Central difference, step 0.1 mm: truncation (h / 36 mm)^2 times some 10 = 1e-4 at worst."""
-    inner, h = 0.9 * points, 1e-4
-    direction = np.array([0.48, -0.6, 0.64])
-    ahead = coils.unit_gradient(inner + h * direction)
-    behind = coils.unit_gradient(inner - h * direction)
-    rate = coils.unit_gradient_derivative(inner, 3 * direction)
-    assert_allclose(rate, (ahead - behind) / (2 * h), atol=1e-4 * np.abs(rate).max())
 
 
 def test_field_points_along_the_axes_at_the_centre(coils):
@@ -121,3 +115,44 @@ def test_bad_currents_are_refused(coils, bad):
 def test_unknown_name_says_what_is_known():
     with pytest.raises(ConfigError, match="octomag-like"):
         CoilSystem.load("no-such-coils")
+
+
+MOMENT = np.array([4e-5, -3e-5, 5e-5])  # A m2
+
+
+@pytest.mark.parametrize("name", names("coils"))
+def test_force_and_torque_are_the_slopes_of_the_energy(name):
+    """E = -m.B: sixth-order differences of the model's own field, to 1e-6 of the largest."""
+    model = CoilSystem.load(name)
+    radius = model.workspace_radius
+    at = random_points(12, 0.85 * radius, np.random.default_rng(5))
+    currents = 0.3 * model.config.limits.max_current * np.cos(np.arange(model.n_coils))
+    field, gradient = model.field_and_gradient(at, currents)
+    force, torque = dipole_wrench(MOMENT, field, gradient)
+    slopes = gradient_by_differences(lambda p: model.field(p, currents), at, radius / 30)
+    pull = np.einsum("i,nij->nj", MOMENT, slopes)
+    assert_allclose(force, pull, atol=1e-6 * np.abs(pull).max())
+    h = 1e-4  # rad; the energy is a cosine of the angle: central differences err by h^2 / 6
+    for axis, turn in enumerate(np.eye(3)):
+        turned = [Rotation.from_rotvec(s * h * turn).apply(MOMENT) for s in (1, -1)]
+        slope = -(field @ turned[0] - field @ turned[1]) / (2 * h)
+        assert_allclose(torque[:, axis], -slope, atol=1e-6 * np.abs(torque).max())
+
+
+@pytest.mark.parametrize("name", names("coils"))
+def test_force_and_torque_are_magpylibs_within_the_fits_bound(name):
+    """getFT on the same filaments; within the bound of the fit, and 1e-4 for its own steps."""
+    model = CoilSystem.load(name)
+    currents = 0.3 * model.config.limits.max_current * np.cos(np.arange(model.n_coils))
+    source = model.to_magpylib(currents)
+    total = np.abs(currents).sum()
+    for at in random_points(3, 0.9 * model.workspace_radius, np.random.default_rng(6)):
+        field, gradient = model.field_and_gradient([at], currents)
+        force, torque = dipole_wrench(MOMENT, field[0], gradient[0])
+        dipole = magpylib.misc.Dipole(moment=MOMENT, position=at)
+        f, t = magpylib.getFT(source, dipole)
+        size = np.linalg.norm(MOMENT)
+        f_bound = size * total * model.error.gradient + 1e-4 * np.linalg.norm(f)
+        assert np.linalg.norm(force - f) < f_bound
+        t_bound = size * total * model.error.field + 1e-4 * np.linalg.norm(t)
+        assert np.linalg.norm(torque - t) < t_bound

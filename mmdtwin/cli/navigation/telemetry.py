@@ -62,6 +62,7 @@ class Telemetry:
             "reasons": "; ".join(moment.applied.reasons),
             "measured": readings.currents,
             "temperature": readings.temperatures,
+            "faults": "; ".join(readings.faults),
             "dose": readings.dose,
         }
         if truth is not None:

@@ -1,0 +1,88 @@
+"""Arm of the twin: delay, pose loop, speed limits, retreat when no command is in force."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from mmdtwin.actuation import Actuation, MagnetPose
+from mmdtwin.config import MagnetTwinRigConfig
+from mmdtwin.geometry import Array
+from mmdtwin.magnet_limits import MagnetLimits, step_towards
+from mmdtwin.pose import pose_vector
+
+
+class ArmDrive:
+    """Turns accepted commands into the pose of the magnet.
+
+    A command acts `actuation_delay` after it is sent and for `valid_for`; then the magnet goes to
+    its retreat pose, for it cannot be switched off. It follows its set-point as a first-order lag
+    with `arm_time_constant`, on the straight way, turning evenly, within the limits of speed and
+    turn rate.
+
+    Attributes
+    ----------
+    pose : (4, 4) array
+        T_world_magnet, where the arm is; at first the retreat pose.
+    """
+
+    def __init__(self, rig: MagnetTwinRigConfig, limits: MagnetLimits) -> None:
+        self._rig = rig
+        self._limits = limits
+        self.pose: Array = limits.T_world_retreat
+        self._waiting: deque[tuple[float, MagnetPose]] = deque()
+        self._active: tuple[float, MagnetPose] | None = None
+        self._first: float | None = None
+
+    @property
+    def currents(self) -> Array:
+        """There are none."""
+        return np.empty(0)
+
+    @property
+    def temperatures(self) -> Array:
+        """There are none."""
+        return np.empty(0)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """None are modelled."""
+        return ()
+
+    def send(self, command: Actuation, now: float) -> None:
+        """Take a command at time `now`, s."""
+        assert isinstance(command, MagnetPose)
+        self._waiting.append((now + self._rig.actuation_delay, command))
+
+    def zero(self) -> None:
+        """Drop every command: the magnet retreats."""
+        self._waiting.clear()
+        self._active = None
+
+    def acting_for(self, t: float) -> float:
+        """Seconds since the first command took effect; negative if none has."""
+        return -1.0 if self._first is None else t - self._first
+
+    def set_point(self, t: float) -> Array:
+        """Pose (4, 4) asked for at time t, s."""
+        while self._waiting and self._waiting[0][0] <= t:
+            self._active = self._waiting.popleft()
+            self._first = self._active[0] if self._first is None else self._first
+        if self._active is None or t - self._active[0] > self._active[1].valid_for:
+            return self._limits.T_world_retreat
+        return self._active[1].T_world_magnet
+
+    def advance(self, t: float, dt: float) -> Array:
+        """Advance from t by dt s and return the pose of the magnet as a field model takes it."""
+        target = self.set_point(t)
+        move = float(np.linalg.norm(target[:3, 3] - self.pose[:3, 3]))
+        turn = float(Rotation.from_matrix(target[:3, :3] @ self.pose[:3, :3].T).magnitude())
+        part = -math.expm1(-dt / self._rig.arm_time_constant)
+        for size, rate in ((move, self._limits.max_speed), (turn, self._limits.max_turn_rate)):
+            if part * size > rate * dt:
+                part = rate * dt / size
+        self.pose = step_towards(self.pose, target, part)
+        return pose_vector(self.pose)
