@@ -6,7 +6,6 @@ import argparse
 import os
 import platform
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import magnetics
+from benchmarks.timing import per_call
 from mmdtwin.actuation import CoilCurrents
 from mmdtwin.config import load_scenario
 from mmdtwin.control import allocate
@@ -24,7 +25,6 @@ from mmdtwin.perception import ImageTracker
 from mmdtwin.rig import Start
 
 SCENARIO = "soft-sheet-bifurcation"
-WARM_UP = 3
 
 
 def machine() -> dict[str, Any]:
@@ -41,18 +41,6 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_average": os.getloadavg()[0],
     }
-
-
-def per_call(action: Callable[[], object], repeats: int) -> float:
-    """Median seconds of one call."""
-    for _ in range(WARM_UP):
-        action()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - began)
-    return float(np.median(times))
 
 
 def prepared() -> TwinRig:
@@ -82,12 +70,12 @@ def physics(rig: TwinRig, seconds: float = 2.0) -> float:
         settings.append(
             allocate(
                 field, at, field=10e-3 * direction, force=np.array([1e-6, 0, 5e-6]),
-                moment=facts.moment * direction, limits=rig.describe().limits,
+                moment=facts.moment * direction, limits=rig.describe().coil_limits,
             ).inputs
         )  # fmt: skip
     began, simulated = time.perf_counter(), 0.0
     while simulated < seconds:
-        world.currents = settings[int(simulated * 2) % 2]
+        world.inputs = settings[int(simulated * 2) % 2]
         world.step(1e-3)
         simulated += 1e-3
     return seconds / (time.perf_counter() - began)
@@ -100,14 +88,6 @@ def measure() -> dict[str, float]:
     figures = {"physics_realtime_factor": physics(rig)}
     render = per_call(lambda: rig._imager.render(rig.world), 60)
     figures["render_frames_per_s"] = 1.0 / render
-    direction = np.array([1.0, 0, 0])
-    figures["allocations_per_s"] = 1.0 / per_call(
-        lambda: allocate(
-            d.placed_field, np.zeros(3), field=10e-3 * direction, force=np.zeros(3),
-            moment=d.device.moment * direction, limits=d.limits,
-        ),
-        200,
-    )  # fmt: skip
     tracker = ImageTracker.for_rig(d)
     frame = rig.next_frame(1.0)
     place = frame.projection.project(rig.truth().world.position)
@@ -126,7 +106,7 @@ def measure() -> dict[str, float]:
         rig.apply(CoilCurrents(currents, seq=rig.next_seq()))
     figures["loop_realtime_factor"] = (rig.clock.now() - t) / (time.perf_counter() - began)
     rig.disconnect()
-    return figures
+    return figures | magnetics.figures()
 
 
 def main() -> None:

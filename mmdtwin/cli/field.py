@@ -1,4 +1,4 @@
-"""`mmdtwin field`: coil systems and their fields."""
+"""`mmdtwin field`: coils, magnets and their fields."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
+from mmdtwin.cli import field_calibrate, field_map
+
 app = typer.Typer(no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `check` a command of its own while it is the only one."""
+app.command("map")(field_map.draw)
+app.command("calibrate")(field_calibrate.calibrate)
+app.command("import")(field_calibrate.import_mpem)
 
 
 @app.command()
@@ -39,16 +39,21 @@ def check(
     figures = measure(system, points, seed)
     passed = all(figure.passed for figure in figures)
 
-    table = Table("figure", "measured", "limit", "unit", "pass")
+    table = Table("figure", "measured", "limit", "pass")
     for figure in figures:
         table.add_row(
             figure.name,
             f"{figure.value:.2e}",
             f"{figure.limit:.0e}",
-            figure.unit or "relative",
             "yes" if figure.passed else "NO",
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    bound = system.error
+    console.print(
+        f"degree {system.degree}; errors in the workspace at most"
+        f" {bound.field * 1e6:.2g} uT and {bound.gradient * 1e3:.2g} mT/m per ampere"
+    )
     if json is not None:
         rows = [asdict(figure) | {"passed": figure.passed} for figure in figures]
         write_json(
@@ -58,6 +63,8 @@ def check(
                 "points": points,
                 "seed": seed,
                 "workspace_radius": system.workspace_radius,
+                "degree": system.degree,
+                "bound": asdict(bound),
                 "passed": passed,
                 "figures": rows,
             },
