@@ -175,6 +175,27 @@ def least_squares(
 
 
 @njit(cache=True)
+def scaled_least_squares(
+    matrix: Array,
+    target: Array,
+    resistance: Array,
+    damping: float,
+    low: Array,
+    high: Array,
+    max_power: float,
+) -> tuple[Array, float, float]:
+    """Return `least_squares` brought within limits as a whole, the factor, and the bias.
+
+    The factor is that of `largest_scale`, and the currents are not scaled where it is NaN.
+    """
+    currents, bias = least_squares(matrix, target, resistance, damping)
+    scale = largest_scale(currents, low, high, resistance, max_power)
+    if scale < 1.0:
+        currents *= scale
+    return currents, scale, bias
+
+
+@njit(cache=True)
 def complement(rows: Array, singular: Array) -> Array:
     """Return orthonormal vectors (n - rank, n) perpendicular to the rows of `decompose`."""
     n = rows.shape[1]

@@ -11,7 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmdtwin.control.allocation.kernels import complement, decompose, least_squares
+from mmdtwin.control.allocation.kernels import (
+    complement,
+    decompose,
+    least_squares,
+    scaled_least_squares,
+)
 from mmdtwin.control.allocation.limits import Reach, root
 from mmdtwin.control.allocation.ray import SCALE_ROUNDING, Ray, minimum
 from mmdtwin.errors import UserError
@@ -68,11 +73,19 @@ class Problem:
 
     def fast(self) -> Solution:
         """Damped least squares with the least loss, scaled as a whole to the limits."""
-        effective, bias = self._least_squares(DAMPING)
-        scale = self.reach.largest_scale(effective)
+        reach = self.reach
+        if reach.saturation.linear:
+            effective, scale, bias = scaled_least_squares(
+                self.matrix, self.target, reach.resistance, DAMPING,
+                reach.low, reach.high, reach.max_power,
+            )  # fmt: skip
+        else:
+            effective, bias = self._least_squares(DAMPING)
+            scale = reach.largest_scale(effective)
+            effective = scale * effective
         if scale != scale:
             return self.nearest()
-        return Solution(scale * effective, scale, scale < 1.0, bias)
+        return Solution(effective, scale, scale < 1.0, bias)
 
     def bounded(self, near: Array | None = None) -> Solution:
         """Make the largest part in [0, 1] of the target that the limits allow, exactly.

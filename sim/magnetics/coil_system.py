@@ -94,6 +94,11 @@ class CoilSystem(HarmonicModel):
             gradient[~inside] = gradient_by_differences(self._exact, outside, BEYOND_STEP)
         return field, gradient
 
+    def field_and_gradient(self, points: ArrayLike, inputs: ArrayLike) -> tuple[Array, Array]:
+        if self.beyond == "refuse":
+            return super().field_and_gradient(points, inputs)
+        return self.at(inputs)(points)
+
     def at(self, inputs: ArrayLike) -> Evaluation:
         if self.beyond == "refuse":
             return super().at(inputs)

@@ -10,10 +10,9 @@ from mmdtwin.field import CoilModel, Evaluation
 from mmdtwin.geometry import Array
 from mmdtwin.saturation import Saturation
 from mmdtwin.sim.magnetics.harmonics import (
-    N_KERNEL_COLUMNS,
     derivative_matrices,
-    furthest,
     harmonic_field,
+    harmonic_sum,
     harmonic_units,
     kernel_coefficients,
 )
@@ -51,9 +50,8 @@ class HarmonicModel(CoilModel):
         self._workspace_radius = workspace_radius
         self._saturation = saturation or Saturation.none(len(self.potential))
         derivatives = derivative_matrices(self.degree, scale)
-        kernel = np.stack([kernel_coefficients(p, derivatives) for p in self.potential])
-        self._by_coil = kernel.reshape(len(kernel), -1)
-        self._by_harmonic = np.ascontiguousarray(kernel.transpose(1, 0, 2))
+        self._by_coil = np.stack([kernel_coefficients(p, derivatives) for p in self.potential])
+        self._by_harmonic = np.ascontiguousarray(self._by_coil.transpose(1, 0, 2))
 
     @property
     def degree(self) -> int:
@@ -75,32 +73,36 @@ class HarmonicModel(CoilModel):
         return self.units(points)[1]
 
     def units(self, points: ArrayLike) -> tuple[Array, Array]:
-        p = self._points(points)
+        p = as_points(points)
         field = np.empty((len(p), self.n_coils, 3))
         gradient = np.empty((len(p), self.n_coils, 3, 3))
-        harmonic_units(self._by_harmonic, p, self.scale, field, gradient)
+        self._check(harmonic_units(self._by_harmonic, p, self.scale, field, gradient))
         return field, gradient
 
     def field_and_gradient(self, points: ArrayLike, inputs: ArrayLike) -> tuple[Array, Array]:
-        return self.at(inputs)(points)
+        effective = self.saturation.effective(self._currents(inputs))
+        p = as_points(points)
+        field, gradient = np.empty((len(p), 3)), np.empty((len(p), 3, 3))
+        self._check(harmonic_sum(effective, self._by_coil, p, self.scale, field, gradient))
+        return field, gradient
 
     def at(self, inputs: ArrayLike) -> Evaluation:
         effective = self.saturation.effective(self._currents(inputs))
-        table = (effective @ self._by_coil).reshape(-1, N_KERNEL_COLUMNS)
+        tables = self._by_coil
+        table = (effective @ tables.reshape(len(tables), -1)).reshape(tables.shape[1:])
 
         def evaluate(points: ArrayLike) -> tuple[Array, Array]:
-            p = self._points(points)
+            p = as_points(points)
             field, gradient = np.empty((len(p), 3)), np.empty((len(p), 3, 3))
-            harmonic_field(table, p, self.scale, field, gradient)
+            self._check(harmonic_field(table, p, self.scale, field, gradient))
             return field, gradient
 
         return evaluate
 
-    def _points(self, points: ArrayLike) -> Array:
-        p = as_points(points)
-        distance = furthest(p)
+    def _check(self, distance: float) -> None:
+        """Raise an error if the furthest point asked for lies outside the workspace."""
         if distance <= self._workspace_radius + BORDER:
-            return p
+            return
         if np.isnan(distance):
             raise UserError("points: a coordinate is not a finite number")
         raise OutOfWorkspaceError(

@@ -92,15 +92,13 @@ def harmonic_basis(points: Array, scale: float, degree: int) -> Array:
 @njit(cache=True)
 def harmonic_field(
     coeffs: Array, points: Array, scale: float, out_field: Array, out_gradient: Array
-) -> None:
+) -> float:
     """Evaluate field and gradient of one combined coefficient table; callable from numba.
-
-    No check of the workspace is made: the caller has done it.
 
     Parameters
     ----------
     coeffs : (n_harmonics, 8) array, C order
-        From `kernel_coefficients` or `CoilSystem.combine`, T and T/m.
+        From `kernel_coefficients`, T and T/m.
     points : (n, 3) array
         Points in the frame of the model, m.
     scale : float
@@ -109,39 +107,57 @@ def harmonic_field(
         Receives the field, T.
     out_gradient : (n, 3, 3) array
         Receives dB_i/dx_j, T/m.
+
+    Returns
+    -------
+    float
+        `furthest(points)`, for the caller to check.
     """
-    values = np.empty(coeffs.shape[0])
+    values, sums = np.empty(coeffs.shape[0]), np.empty(8)
     for k in range(points.shape[0]):
         fill_harmonics(points[k, 0] / scale, points[k, 1] / scale, points[k, 2] / scale, values)
-        bx = by = bz = xx = xy = xz = yy = yz = 0.0
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0  # in registers: twice as fast as an array
         for h in range(values.size):
             v = values[h]
-            bx += coeffs[h, 0] * v
-            by += coeffs[h, 1] * v
-            bz += coeffs[h, 2] * v
-            xx += coeffs[h, 3] * v
-            xy += coeffs[h, 4] * v
-            xz += coeffs[h, 5] * v
-            yy += coeffs[h, 6] * v
-            yz += coeffs[h, 7] * v
-        out_field[k, 0] = bx
-        out_field[k, 1] = by
-        out_field[k, 2] = bz
-        out_gradient[k, 0, 0] = xx
-        out_gradient[k, 0, 1] = xy
-        out_gradient[k, 0, 2] = xz
-        out_gradient[k, 1, 0] = xy
-        out_gradient[k, 1, 1] = yy
-        out_gradient[k, 1, 2] = yz
-        out_gradient[k, 2, 0] = xz
-        out_gradient[k, 2, 1] = yz
-        out_gradient[k, 2, 2] = -xx - yy
+            s0 += coeffs[h, 0] * v
+            s1 += coeffs[h, 1] * v
+            s2 += coeffs[h, 2] * v
+            s3 += coeffs[h, 3] * v
+            s4 += coeffs[h, 4] * v
+            s5 += coeffs[h, 5] * v
+            s6 += coeffs[h, 6] * v
+            s7 += coeffs[h, 7] * v
+        sums[:] = (s0, s1, s2, s3, s4, s5, s6, s7)
+        _unpack(sums, out_field[k], out_gradient[k])
+    return furthest(points)
+
+
+@njit(cache=True)
+def harmonic_sum(
+    effective: Array,
+    tables: Array,
+    points: Array,
+    scale: float,
+    out_field: Array,
+    out_gradient: Array,
+) -> float:
+    """Combine the tables (c, n_harmonics, 8) of coils with effective currents (c,), and evaluate.
+
+    The rest is as in `harmonic_field`.
+    """
+    flat = tables.reshape(len(effective), -1)
+    combined = np.zeros(flat.shape[1])
+    for c in range(len(effective)):
+        for k in range(combined.size):
+            combined[k] += effective[c] * flat[c, k]
+    table = combined.reshape(tables.shape[1], tables.shape[2])
+    return harmonic_field(table, points, scale, out_field, out_gradient)
 
 
 @njit(cache=True)
 def harmonic_units(
     table: Array, points: Array, scale: float, out_field: Array, out_gradient: Array
-) -> None:
+) -> float:
     """Evaluate field and gradient of many coefficient tables at the same points.
 
     Parameters
@@ -154,6 +170,11 @@ def harmonic_units(
         Receives the fields.
     out_gradient : (n, c, 3, 3) array
         Receives the gradients.
+
+    Returns
+    -------
+    float
+        `furthest(points)`, for the caller to check.
     """
     n_coils = table.shape[1]
     columns = n_coils * table.shape[2]
@@ -174,6 +195,7 @@ def harmonic_units(
             for c in range(n_coils):
                 part = sums[k, 8 * c : 8 * c + 8]
                 _unpack(part, out_field[first + k, c], out_gradient[first + k, c])
+    return furthest(points)
 
 
 @njit(inline="always")

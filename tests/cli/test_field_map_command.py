@@ -61,8 +61,8 @@ def test_a_slice_shows_the_models_field_and_nothing_where_it_refuses():
     inside = np.linalg.norm(points, axis=-1) <= coils.workspace_radius
     np.testing.assert_array_equal(np.isfinite(field).all(axis=-1), inside)
     expected, slope = coils.field_and_gradient(points[inside], currents)
-    np.testing.assert_array_equal(field[inside], expected)
-    np.testing.assert_array_equal(gradient[inside], slope)
+    np.testing.assert_allclose(field[inside], expected, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(gradient[inside], slope, rtol=1e-9, atol=1e-12)
     assert points[3, 5].tolist() == [side[5], 1e-3, side[3]]  # x runs to the right, z up
 
 
