@@ -15,7 +15,8 @@ from mmdtwin.errors import OutOfWorkspaceError, UserError
 from mmdtwin.field import Evaluation, FieldModel
 from mmdtwin.geometry import Array, unit
 from mmdtwin.pose import cross_matrix, turn_per_rotation_vector
-from mmdtwin.sim.magnetics.magnet_shapes import MU0, body_of
+from mmdtwin.sim.magnetics.magnet_shapes import body_of
+from mmdtwin.units import MU0
 
 if TYPE_CHECKING:
     import magpylib

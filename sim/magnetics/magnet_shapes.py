@@ -9,8 +9,7 @@ import numpy as np
 
 from mmdtwin.config.magnet import CuboidShape, MagnetConfig, SphereShape
 from mmdtwin.geometry import Array
-
-MU0 = 4e-7 * np.pi  # T m/A
+from mmdtwin.units import MU0
 
 # Central differences of order 6 over the kernel, step STEP times the distance to the surface. For
 # a field that falls as distance^-3 the truncation is 432 STEP^6 = 3e-8 of the gradient. Rounding of
