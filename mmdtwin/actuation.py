@@ -27,6 +27,14 @@ class Actuation:
     seq: int = 0
     valid_for: float = DEFAULT_VALID_FOR
 
+    def __post_init__(self) -> None:
+        # A command that was gated must not change behind the gate: keep copies that cannot.
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray | list | tuple):
+                kept = np.array(value, float)
+                kept.flags.writeable = False
+                object.__setattr__(self, name, kept)
+
 
 @dataclass(frozen=True, eq=False, init=False)
 class CoilCurrents(Actuation):
@@ -37,9 +45,10 @@ class CoilCurrents(Actuation):
     def __init__(
         self, values: ArrayLike, *, seq: int = 0, valid_for: float = DEFAULT_VALID_FOR
     ) -> None:
-        object.__setattr__(self, "values", np.array(values, float))
+        object.__setattr__(self, "values", np.asarray(values, float))
         object.__setattr__(self, "seq", seq)
         object.__setattr__(self, "valid_for", valid_for)
+        self.__post_init__()
 
 
 @dataclass(frozen=True, eq=False)

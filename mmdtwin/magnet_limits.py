@@ -11,11 +11,10 @@ from scipy.spatial.transform import Rotation
 from mmdtwin.actuation import Actuation, MagnetPose
 from mmdtwin.arm import Arm
 from mmdtwin.errors import UserError
-from mmdtwin.geometry import Array, transform
+from mmdtwin.geometry import Array, transform, unit
 from mmdtwin.keep_out import Volume, least_distance
-from mmdtwin.safety import MAX_VALID_FOR
+from mmdtwin.safety import MAX_INTERVAL, MAX_VALID_FOR
 
-MAX_INTERVAL = 0.1  # s that a step may be spread over, assumed: after a pause nothing jumps
 MAX_POSITION = 10.0  # m from the world's origin; farther is a wrong unit
 TOUCH = 1e-9  # m of clearance that rounding may take
 MAX_SHORTENINGS = 5  # tries to shorten a step until the joints can follow
@@ -35,9 +34,11 @@ class MagnetLimits:
     max_speed : float
         m/s of the magnet's centre.
     max_turn_rate : float
-        rad/s of the magnet; a spindle that makes a field rotate is not counted.
+        rad/s of the magnet; about a spindle's axis `max_spin_rate` counts instead.
+    max_spin_rate : float
+        rad/s about the spindle's axis, which makes a field rotate.
     magnet_radius : float
-        m of the sphere about the magnet's centre that holds it and its holder's head.
+        m of the sphere about the magnet's centre that holds it.
     clearance : float
         m between that sphere and any volume kept out of.
     T_world_retreat : (4, 4) array
@@ -57,6 +58,7 @@ class MagnetLimits:
 
     max_speed: float
     max_turn_rate: float
+    max_spin_rate: float
     magnet_radius: float
     clearance: float
     T_world_retreat: Array
@@ -65,7 +67,9 @@ class MagnetLimits:
     spin_axis: Array | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_speed", "max_turn_rate", "magnet_radius", "clearance"):
+        # A retreat that its caller could still move would be none.
+        object.__setattr__(self, "T_world_retreat", _frozen(self.T_world_retreat))
+        for name in ("max_speed", "max_turn_rate", "max_spin_rate", "magnet_radius", "clearance"):
             value = getattr(self, name)
             if value is None or not (np.isfinite(value) and value > 0):
                 raise UserError(f"limits.{name}: must be a positive finite number (got {value})")
@@ -83,6 +87,24 @@ class MagnetLimits:
     def distance(self) -> float:
         """Least distance in m from the magnet's centre to any volume."""
         return self.magnet_radius + self.clearance
+
+    def sizes(self, start: Array, target: Array) -> dict[str, tuple[float, float]]:
+        """Return how far a step between poses (4, 4) goes, and the limit of its rate, by name.
+
+        Turning evenly, the magnet turns about one axis, which keeps its angle to the spindle's: so
+        much of the turn is spin, and the rest, at a right angle, turns the spindle.
+        """
+        move = float(np.linalg.norm(target[:3, 3] - start[:3, 3]))
+        turn = Rotation.from_matrix(start[:3, :3].T @ target[:3, :3])
+        result = {"speed": (move, self.max_speed)}
+        if self.spin_axis is None:
+            return result | {"turn rate": (float(turn.magnitude()), self.max_turn_rate)}
+        vector, axis = turn.as_rotvec(), unit(self.spin_axis)
+        spin = float(vector @ axis)
+        return result | {
+            "turn rate": (float(np.linalg.norm(vector - spin * axis)), self.max_turn_rate),
+            "spin rate": (abs(spin), self.max_spin_rate),
+        }
 
     def blocked(self, start: Array, end: Array) -> str:
         """Return the name of a volume that the magnet would come too near to on a straight path.
@@ -104,6 +126,8 @@ class PoseState:
     seq: int = -1  # of the newest accepted command
     armed: bool = False
     joints: Array | None = None  # of the arm at T, rad; found by the gate where it is None
+    # s; from then on the magnet is on its way to the retreat: give T and joints as measured.
+    expires: float = np.inf
 
 
 def pose_fault(T: ArrayLike) -> str:
@@ -121,6 +145,12 @@ def pose_fault(T: ArrayLike) -> str:
     if np.abs(pose[:3, 3]).max() > MAX_POSITION:
         return f"a position above {MAX_POSITION:g} m: is it in m?"
     return ""
+
+
+def _frozen(T: ArrayLike) -> Array:
+    kept = np.array(T, float)
+    kept.flags.writeable = False
+    return kept
 
 
 def step_towards(start: Array, target: Array, fraction: float) -> Array:
@@ -178,7 +208,10 @@ def gate_pose(
         reasons.append(f"{refused}: the pose in force is kept")
         target, joints = state.T, state.joints
     sent = MagnetPose(target, seq=command.seq, valid_for=valid_for)
-    state = replace(state, T=target, time=now, seq=command.seq, joints=joints)
+    state = replace(
+        state, T=sent.T_world_magnet, time=now, seq=command.seq, joints=joints,
+        expires=now + valid_for,
+    )  # fmt: skip
     return sent, state, tuple(reasons)
 
 
@@ -186,13 +219,8 @@ def _allowed_fraction(
     start: Array, target: Array, limits: MagnetLimits, elapsed: float, reasons: list[str]
 ) -> float:
     """Return the part of a step (<= 1) that keeps the magnet's speed and turn rate."""
-    move = float(np.linalg.norm(target[:3, 3] - start[:3, 3]))
-    turn = float(Rotation.from_matrix(target[:3, :3] @ start[:3, :3].T).magnitude())
     fraction = 1.0
-    for size, rate, name in (
-        (move, limits.max_speed, "speed"),
-        (turn, limits.max_turn_rate, "turn rate"),
-    ):
+    for name, (size, rate) in limits.sizes(start, target).items():
         if size > rate * elapsed:
             reasons.append(f"slowed to the limit of {name}")
             fraction = min(fraction, rate * elapsed / size)

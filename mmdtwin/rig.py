@@ -70,6 +70,7 @@ class RigDescription:
     T_world_vessel: Registration
     vessel: VesselMap
     device: DeviceFacts
+    calibration: str | None = None  # id of the calibration that `field` is; None for a drawing
 
     @property
     def coil_limits(self) -> Limits:
@@ -231,8 +232,12 @@ class Rig(ABC):
         self, actuation: Actuation, limits: Limits | MagnetLimits, now: float
     ) -> tuple[Actuation | None, GateState | PoseState, tuple[str, ...]]:
         if isinstance(limits, MagnetLimits):
-            assert isinstance(self._gate, PoseState)
-            return gate_pose(actuation, self._gate, limits, now)
+            state = self._gate
+            assert isinstance(state, PoseState)
+            measured = self.telemetry().pose if now > state.expires else None
+            if measured is not None:  # it has left the pose that was accepted
+                state = replace(state, T=measured, joints=None)
+            return gate_pose(actuation, state, limits, now)
         assert isinstance(self._gate, GateState)
         hottest = float(np.max(self._temperatures()))
         return gate(actuation, replace(self._gate, temperature=hottest), limits, now)

@@ -12,6 +12,7 @@ from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array
 
 MAX_VALID_FOR = 1.0  # s; a command may not stay in force longer without being renewed
+MAX_INTERVAL = 0.1  # s that a step may be spread over, assumed: after a pause nothing jumps
 ROUNDING = 1e-12  # of a limit: a command made to lie at it passes as it is
 
 
@@ -66,11 +67,22 @@ class Limits:
 class GateState:
     """What the gate remembers between commands."""
 
-    values: Array  # set-point in force, (n,) A
+    values: Array  # set-point in force, (n,) A; the last row of a waveform
     time: float  # when it was accepted, s
     seq: int = -1  # of the newest accepted command
     armed: bool = False
     temperature: float = 0.0  # K, hottest coil as last measured
+    expires: float = np.inf  # s; from then on the driver is at zero
+    waveform: Waveform | None = None  # in force, if it is one
+
+    def set_point(self, now: float) -> Array:
+        """Currents (n,) A that are asked of the driver at a time."""
+        if now > self.expires:
+            return np.zeros_like(self.values)
+        if self.waveform is None:
+            return self.values
+        t, rows = now - self.time, self.waveform.values
+        return np.array([np.interp(t, self.waveform.t, column) for column in rows.T])
 
 
 def scale_to_limits(currents: Array, limits: Limits) -> float:
@@ -110,24 +122,36 @@ def gate(
     fault = _fault(command, state, limits)
     if fault:
         safe = CoilCurrents(np.zeros_like(state.values), seq=command.seq)
-        return safe, replace(state, values=safe.values, time=now, seq=command.seq), (fault,)
+        return safe, _after(state, safe, now), (fault,)
     reasons: list[str] = []
     valid_for = command.valid_for
     if valid_for > MAX_VALID_FOR:
         valid_for = MAX_VALID_FOR
         reasons.append(f"valid_for cut to {MAX_VALID_FOR} s")
+    last, elapsed = state.set_point(now), min(now - state.time, MAX_INTERVAL)
+    accepted: CoilCurrents | Waveform
     if isinstance(command, CoilCurrents):
-        values = _limit(command.values, state.values, now - state.time, limits, reasons)
-        accepted: Actuation = CoilCurrents(values, seq=command.seq, valid_for=valid_for)
+        values = _limit(command.values, last, elapsed, limits, reasons)
+        accepted = CoilCurrents(values, seq=command.seq, valid_for=valid_for)
     else:
-        rows, last, before = [], state.values, state.time - now
+        rows, before = [], -elapsed
         for t, row in zip(command.t, command.values, strict=True):
             rows.append(_limit(row, last, float(t) - before, limits, reasons))
             last, before = rows[-1], float(t)
-        values = rows[-1]
         accepted = Waveform(command.t, np.array(rows), seq=command.seq, valid_for=valid_for)
-    state = replace(state, values=values, time=now, seq=command.seq)
-    return accepted, state, tuple(dict.fromkeys(reasons))
+    return accepted, _after(state, accepted, now), tuple(dict.fromkeys(reasons))
+
+
+def _after(state: GateState, accepted: CoilCurrents | Waveform, now: float) -> GateState:
+    waveform = accepted if isinstance(accepted, Waveform) else None
+    return replace(
+        state,
+        values=accepted.values if waveform is None else waveform.values[-1],
+        waveform=waveform,
+        time=now,
+        seq=accepted.seq,
+        expires=now + accepted.valid_for,
+    )
 
 
 def _fault(command: CoilCurrents | Waveform, state: GateState, limits: Limits) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from mmdtwin.actuation import Actuation, MagnetPose
 from mmdtwin.config import MagnetTwinRigConfig
 from mmdtwin.geometry import Array
+from mmdtwin.hardware.twin.commands import Commands
 from mmdtwin.magnet_limits import MagnetLimits, step_towards
 from mmdtwin.pose import pose_vector
 
@@ -20,8 +19,8 @@ class ArmDrive:
 
     A command acts `actuation_delay` after it is sent and for `valid_for`; then the magnet goes to
     its retreat pose, for it cannot be switched off. It follows its set-point as a first-order lag
-    with `arm_time_constant`, on the straight way, turning evenly, within the limits of speed and
-    turn rate.
+    with `arm_time_constant`, on the straight way, turning evenly, within the limits of speed, turn
+    rate and spin rate.
 
     Attributes
     ----------
@@ -33,9 +32,7 @@ class ArmDrive:
         self._rig = rig
         self._limits = limits
         self.pose: Array = limits.T_world_retreat
-        self._waiting: deque[tuple[float, MagnetPose]] = deque()
-        self._active: tuple[float, MagnetPose] | None = None
-        self._first: float | None = None
+        self._commands: Commands[MagnetPose] = Commands(rig.actuation_delay)
 
     @property
     def currents(self) -> Array:
@@ -55,33 +52,26 @@ class ArmDrive:
     def send(self, command: Actuation, now: float) -> None:
         """Take a command at time `now`, s."""
         assert isinstance(command, MagnetPose)
-        self._waiting.append((now + self._rig.actuation_delay, command))
+        self._commands.send(command, now)
 
     def zero(self) -> None:
         """Drop every command: the magnet retreats."""
-        self._waiting.clear()
-        self._active = None
+        self._commands.drop()
 
     def acting_for(self, t: float) -> float:
         """Seconds since the first command took effect; negative if none has."""
-        return -1.0 if self._first is None else t - self._first
+        return self._commands.acting_for(t)
 
     def set_point(self, t: float) -> Array:
         """Pose (4, 4) asked for at time t, s."""
-        while self._waiting and self._waiting[0][0] <= t:
-            self._active = self._waiting.popleft()
-            self._first = self._active[0] if self._first is None else self._first
-        if self._active is None or t - self._active[0] > self._active[1].valid_for:
-            return self._limits.T_world_retreat
-        return self._active[1].T_world_magnet
+        in_force = self._commands.at(t)
+        return self._limits.T_world_retreat if in_force is None else in_force[1].T_world_magnet
 
     def advance(self, t: float, dt: float) -> Array:
         """Advance from t by dt s and return the pose of the magnet as a field model takes it."""
         target = self.set_point(t)
-        move = float(np.linalg.norm(target[:3, 3] - self.pose[:3, 3]))
-        turn = float(Rotation.from_matrix(target[:3, :3] @ self.pose[:3, :3].T).magnitude())
         part = -math.expm1(-dt / self._rig.arm_time_constant)
-        for size, rate in ((move, self._limits.max_speed), (turn, self._limits.max_turn_rate)):
+        for size, rate in self._limits.sizes(self.pose, target).values():
             if part * size > rate * dt:
                 part = rate * dt / size
         self.pose = step_towards(self.pose, target, part)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from mmdtwin.actuation import Actuation, CoilCurrents, Waveform
 from mmdtwin.config import CoilsConfig, TwinRigConfig
 from mmdtwin.geometry import Array
+from mmdtwin.hardware.twin.commands import Commands
 from mmdtwin.hardware.twin.thermal import Windings
 
 WATCH = 10e-3  # s between looks at temperature, I2t and voltage; all are slower; assumed
@@ -120,9 +120,7 @@ class CoilDrive:
         self._unwatched = 0.0  # s
         self._fed = np.zeros_like(budget)  # integral of v i / R, A^2 s
         self._squares = np.zeros_like(budget)  # i^2 at its time, A^2
-        self._waiting: deque[tuple[float, CoilCurrents | Waveform]] = deque()
-        self._active: tuple[float, CoilCurrents | Waveform] | None = None
-        self._first: float | None = None
+        self._commands: Commands[CoilCurrents | Waveform] = Commands(rig.actuation_delay)
 
     @property
     def temperatures(self) -> Array:
@@ -151,28 +149,22 @@ class CoilDrive:
         """Take a command at time `now`, s. The converter has no codes beyond the maximum."""
         assert isinstance(command, CoilCurrents | Waveform)
         within = np.clip(command.values, -self._max_current, self._max_current)
-        begin = now + self._rig.actuation_delay
-        self._waiting.append((begin, replace(command, values=within)))
+        self._commands.send(replace(command, values=within), now)
 
     def zero(self) -> None:
         """Drop every command: the currents decay to zero."""
-        self._waiting.clear()
-        self._active = None
+        self._commands.drop()
 
     def acting_for(self, t: float) -> float:
         """Seconds since the first command took effect; negative if none has."""
-        return -1.0 if self._first is None else t - self._first
+        return self._commands.acting_for(t)
 
     def set_point(self, t: float) -> Array:
         """Currents (n,) A asked for at time t, s."""
-        while self._waiting and self._waiting[0][0] <= t:
-            self._active = self._waiting.popleft()
-            self._first = self._active[0] if self._first is None else self._first
-        if self._active is None:
+        in_force = self._commands.at(t)
+        if in_force is None:
             return np.zeros_like(self.currents)
-        begin, command = self._active
-        if t - begin > command.valid_for:
-            return np.zeros_like(self.currents)
+        begin, command = in_force
         if isinstance(command, Waveform):
             return _interpolate(t - begin, command.t, command.values)
         return command.values
@@ -185,7 +177,7 @@ class CoilDrive:
         i = self.currents
         target = self._fold_back(self._bit * np.rint(self.set_point(t) / self._bit))
         end = i + step.gain * (target - i)
-        if self._active is not None:
+        if self._commands.at(t) is not None:
             end += step.noise * self._random.standard_normal(len(end))
         end = np.minimum(np.maximum(end, -step.limit), step.limit)
         change = step.moved * (end - i)

@@ -107,6 +107,7 @@ class TwinRig(Rig):
                 weight=(device.density - fluid.density) * volume * GRAVITY,
                 drag=drag_along(device, fluid, speed=10e-3),
             ),
+            calibration=self._calibration,
         )
 
     def _registration(self, what: str) -> Registration:
@@ -145,18 +146,18 @@ class TwinRig(Rig):
     def _connect(self) -> None:
         self._limits = self.scenario.limits()
         self._world = World(self.scenario)
-        self._field = self._calibrated() or self._world.field_model
+        self._field, self._calibration = self._calibrated()
 
-    def _calibrated(self) -> FieldModel | None:
-        """Return the model of the calibration that the configuration names."""
+    def _calibrated(self) -> tuple[FieldModel, str | None]:
+        """Return the model that the rig goes by, and the id of its calibration if it is one."""
         from mmdtwin.sim.magnetics.calibration.calibration import Calibration
 
         path = getattr(self.scenario.rig, "calibration", None)
         if path is None:
-            return None
+            return self.world.field_model, None
         calibration = Calibration.load(path)
         calibration.check_matches(len(self.scenario.rest_inputs))
-        return calibration.model
+        return calibration.model, calibration.id
 
     def _make_drive(self, seed: int) -> CoilDrive | ArmDrive:
         rig, coils = self.scenario.rig, self.scenario.coils
@@ -227,7 +228,7 @@ class TwinRig(Rig):
             temperatures=self._drive.temperatures.copy(),
             dose=self._dose,
             faults=self._drive.faults,
-            pose=self._drive.pose,
+            pose=None if self._drive.pose is None else self._drive.pose.copy(),
             times=dict.fromkeys(("currents", "temperatures", "dose", "pose"), now),
         )
 

@@ -99,7 +99,8 @@ class MagnetTwinRigConfig(BaseTwinConfig):
     kind: Literal["twin-magnet"]
     arm_time_constant: PositiveFloat = 0.05  # s, with which the arm follows its set-point
     max_speed: PositiveFloat  # m/s of the magnet
-    max_turn_rate: PositiveFloat  # rad/s of the magnet
+    max_turn_rate: PositiveFloat  # rad/s of the magnet, about a spindle's axis:
+    max_spin_rate: PositiveFloat  # rad/s
     clearance: PositiveFloat  # m between the magnet's bounding sphere and what it keeps out of
     keep_out: dict[str, VolumeConfig]
     retreat: PlacementConfig  # of the magnet in the world, when no command is in force
@@ -120,6 +121,7 @@ class MagnetTwinRigConfig(BaseTwinConfig):
         return MagnetLimits(
             max_speed=self.max_speed,
             max_turn_rate=self.max_turn_rate,
+            max_spin_rate=self.max_spin_rate,
             magnet_radius=magnet.shape.bounding_radius,
             clearance=self.clearance,
             T_world_retreat=self.retreat.T,

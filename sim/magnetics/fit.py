@@ -37,7 +37,8 @@ class FitError:
     """Largest errors of a fit against the filaments' field, of any coil.
 
     The components of a difference of two harmonic fields, and of their gradients, are harmonic,
-    so they are largest on the border of the workspace: what is found there bounds the inside.
+    so in tesla they are largest on the border of the workspace: what is found there bounds the
+    inside. Relative errors are the largest at the test points.
     """
 
     field: float  # T/A

@@ -12,6 +12,7 @@ from mmdtwin.frame import Frame, Stale
 from mmdtwin.hardware import open_rig
 from mmdtwin.magnet_limits import MagnetLimits
 from mmdtwin.rig import Rig, Start
+from mmdtwin.safety import MAX_INTERVAL
 
 SCENARIO = "soft-sheet-bifurcation"
 
@@ -205,6 +206,43 @@ def test_every_rig_class_has_the_final_apply(rig):
         if cls is not Rig and issubclass(cls, Rig):
             assert "apply" not in cls.__dict__
     assert type(rig).apply is Rig.apply
+
+
+def test_an_accepted_command_cannot_be_changed_behind_the_gate(armed):
+    """Neither through the array it was made from, nor through what telemetry gives away."""
+    source = np.array(setting(some_command(armed, size=0.05)))
+    if isinstance(armed.describe().limits, MagnetLimits):
+        pose = armed.describe().limits.T_world_retreat.copy()
+        pose[:3, 3] = source
+        command, changed = MagnetPose(T_world_magnet=pose, seq=armed.next_seq()), pose[:3, 3]
+    else:
+        command, changed = CoilCurrents(source, seq=armed.next_seq()), source
+    expected = source.copy()
+    armed.next_frame(1.0)
+    assert armed.apply(command).reasons == ()
+    changed += 0.1
+    setting(armed)[:] = 0.0
+    for _ in range(4):
+        armed.next_frame(1.0)
+    np.testing.assert_allclose(setting(armed), expected, rtol=0.05)
+
+
+def test_after_a_pause_the_gate_starts_from_where_the_actuators_are(armed):
+    """A command that has expired is gone: what it asked for is a whole step again."""
+    armed.next_frame(1.0)
+    limits = armed.describe().limits
+    armed.apply(some_command(armed, size=0.4, valid_for=0.1))
+    for _ in range(30):  # 2 s: back at rest
+        armed.next_frame(1.0)
+    before = setting(armed)
+    np.testing.assert_allclose(before, rest(armed), atol=RESTING[len(before)])
+    applied = armed.apply(some_command(armed, size=1.0))
+    step = np.abs(setting(applied.command) - before)
+    if isinstance(limits, MagnetLimits):
+        assert np.linalg.norm(step) <= limits.max_speed * MAX_INTERVAL * (1 + 1e-6)
+        assert applied.reasons == ("slowed to the limit of speed",)
+    else:
+        assert (step <= limits.max_slew * MAX_INTERVAL * (1 + 1e-6)).all()
 
 
 def test_an_old_command_expires(armed):

@@ -195,6 +195,7 @@ def test_a_calibration_replaces_the_drawing_in_the_description_only(tmp_path):
         told = rig.describe().field.field(point, currents)
         true = rig.world.field_model.field(point, currents)
         np.testing.assert_allclose(told, 1.05 * true, rtol=1e-9)
+        assert rig.describe().calibration == Calibration.load(path).id
 
 
 def test_a_calibration_of_other_coils_is_refused(tmp_path):

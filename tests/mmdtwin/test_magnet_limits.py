@@ -32,6 +32,7 @@ KEEP_OUT = (
 LIMITS = MagnetLimits(
     max_speed=0.2,
     max_turn_rate=1.0,
+    max_spin_rate=6.0,
     magnet_radius=0.026,
     clearance=0.005,
     T_world_retreat=RETREAT,
@@ -65,7 +66,14 @@ def check(sent, before, limits, now):
     move = np.linalg.norm(sent[:3, 3] - before.T[:3, 3])
     turn = Rotation.from_matrix(sent[:3, :3] @ before.T[:3, :3].T).magnitude()
     assert move <= limits.max_speed * elapsed * (1 + 1e-9) + 1e-12
-    assert turn <= limits.max_turn_rate * elapsed * (1 + 1e-9) + 1e-7
+    if limits.spin_axis is None:
+        assert turn <= limits.max_turn_rate * elapsed * (1 + 1e-9) + 1e-7
+    else:
+        axes = [T[:3, :3] @ limits.spin_axis for T in (sent, before.T)]
+        swing = np.arctan2(np.linalg.norm(np.cross(*axes)), np.dot(*axes))
+        assert swing <= limits.max_turn_rate * elapsed * (1 + 1e-9) + 1e-7
+        rates = limits.max_turn_rate + limits.max_spin_rate
+        assert turn <= rates * elapsed * (1 + 1e-9) + 1e-7
     for part in np.linspace(0, 1, 50):
         assert clear(step_towards(before.T, sent, part), limits)
         assert clear(step_towards(sent, limits.T_world_retreat, part), limits)
@@ -199,7 +207,7 @@ def test_a_step_into_a_volume_keeps_the_pose_in_force(start, target, word):
 def test_the_way_is_looked_at_and_not_only_its_end():
     """From one side of a thin wall to the other: both ends are clear, the middle is not."""
     wall = KeepOutBox("wall", np.eye(4), np.array([1e-4, 0.5, 0.5]))
-    limits = MagnetLimits(5.0, 5.0, 0.01, 0.001, pose([-0.3, 0, 0]), (wall,))
+    limits = MagnetLimits(5.0, 5.0, 5.0, 0.01, 0.001, pose([-0.3, 0, 0]), (wall,))
     before = state(pose([-0.1, 0, 0]))
     sent, _, reasons = gate_pose(MagnetPose(pose([0.1, 0, 0]), seq=1), before, limits, 0.1)
     np.testing.assert_array_equal(sent.T_world_magnet, before.T)
@@ -209,7 +217,7 @@ def test_the_way_is_looked_at_and_not_only_its_end():
 def test_out_of_reach_names_the_shortfall():
     """The arm is stretched out towards +y; further is out of reach."""
     q = np.array([1.57, 1.0, 0.0, -0.2, 0.0, 1.5, 0.0])
-    free = MagnetLimits(1.0, 5.0, 0.02, 0.005, RETREAT, (), ARM)
+    free = MagnetLimits(1.0, 5.0, 5.0, 0.02, 0.005, RETREAT, (), ARM)
     T = ARM.forward(q)
     asked = T.copy()
     asked[:3, 3] += [0, 0.09, 0]
@@ -232,7 +240,7 @@ def test_joints_are_not_asked_to_turn_faster_than_they_can():
 
 def test_the_spindle_provides_the_angle_about_it():
     """A pose turned by half about the spindle needs no joint to move."""
-    free = dataclasses.replace(WITH_ARM, max_turn_rate=100.0)
+    free = dataclasses.replace(WITH_ARM, max_spin_rate=100.0)
     asked = RETREAT @ transform(Rotation.from_rotvec(np.pi * SPINDLE).as_matrix())
     sent, after, reasons = gate_pose(MagnetPose(asked, seq=1), state(joints=DOWN), free, 0.1)
     np.testing.assert_array_equal(sent.T_world_magnet, asked)
@@ -293,3 +301,37 @@ def test_volumes_need_sizes():
     ):
         with pytest.raises(UserError, match="keep-out x"):
             make()
+
+
+def test_turning_about_the_spindle_has_a_limit_of_its_own():
+    """6 rad/s about its axis and 1 rad/s about others, 0.1 s: 0.6 and 0.1 rad."""
+    limits = dataclasses.replace(LIMITS, arm=None, spin_axis=np.array([0.0, 0.0, 1.0]))
+    for axis, allowed, name in (([0, 0, 1.0], 0.6, "spin rate"), ([1.0, 0, 0], 0.1, "turn rate")):
+        before = state(RETREAT)
+        asked = RETREAT.copy()
+        asked[:3, :3] = RETREAT[:3, :3] @ Rotation.from_rotvec(np.array(axis)).as_matrix()
+        sent, _, reasons = gate_pose(MagnetPose(asked, seq=1), before, limits, 0.1)
+        turned = Rotation.from_matrix(RETREAT[:3, :3].T @ sent.T_world_magnet[:3, :3])
+        np.testing.assert_allclose(turned.as_rotvec(), allowed * np.array(axis), atol=1e-9)
+        assert reasons == (f"slowed to the limit of {name}",)
+
+
+@given(st.integers(0, 10_000), st.floats(0.01, 1))
+def test_part_of_a_step_turns_and_spins_by_that_part(seed, fraction):
+    """So a step shortened to one limit keeps the other; the two are at right angles."""
+    rng = np.random.default_rng(seed)
+    limits = dataclasses.replace(LIMITS, arm=None, spin_axis=rng.normal(size=3))
+    start, target = RETREAT.copy(), RETREAT.copy()
+    start[:3, :3], target[:3, :3] = Rotation.random(2, rng=rng).as_matrix()
+    whole, part = (
+        limits.sizes(start, step_towards(start, target, f)) for f in (1.0, fraction)
+    )  # fmt: skip
+    for name, (size, _) in whole.items():
+        np.testing.assert_allclose(part[name][0], fraction * size, atol=1e-6)
+    turn = Rotation.from_matrix(start[:3, :3].T @ target[:3, :3]).magnitude()
+    np.testing.assert_allclose(np.hypot(whole["turn rate"][0], whole["spin rate"][0]), turn)
+
+
+def test_an_accepted_pose_expires():
+    _, after, _ = gate_pose(MagnetPose(RETREAT, seq=1, valid_for=0.2), state(RETREAT), LIMITS, 1.0)
+    assert after.expires == 1.2

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mmdtwin.actuation import CoilCurrents, RotatingField, Waveform
+from mmdtwin.actuation import CoilCurrents, MagnetPose, RotatingField, Waveform
 from mmdtwin.errors import UserError
-from mmdtwin.safety import MAX_VALID_FOR, GateState, Limits, gate, scale_to_limits
+from mmdtwin.safety import MAX_INTERVAL, MAX_VALID_FOR, GateState, Limits, gate, scale_to_limits
 
 N = 4
 LIMITS = Limits(
@@ -22,6 +22,7 @@ LIMITS = Limits(
     inductance=np.array([0.02, 0.02, 0.01, 0.05]),
     max_temperature=350.0,
 )
+STEEP = replace(LIMITS, max_slew=np.full(N, 50.0))
 anything = st.floats(allow_nan=True, allow_infinity=True, width=64)
 moderate = st.floats(-200, 200)
 
@@ -125,6 +126,7 @@ def test_the_amplifiers_voltage_is_kept(values, last, elapsed, voltage):
     last = last * scale_to_limits(last, LIMITS)
     sent, _, reasons = gate(CoilCurrents(values, seq=1), state(last), limits, elapsed)
     step, ask = sent.values - last, values * scale_to_limits(values, limits)
+    elapsed = min(elapsed, MAX_INTERVAL)
     used = np.abs(limits.inductance * step / elapsed + limits.resistance * sent.values)
     allowed = np.maximum(voltage, limits.resistance * np.abs(last))
     assert (used <= allowed * (1 + 1e-9) + 1e-9).all()
@@ -151,7 +153,8 @@ def test_voltage_slows_what_slew_allows():
 
 def test_what_an_amplifier_cannot_hold_scales_the_whole_vector():
     weak = replace(LIMITS, max_voltage=np.array([4.0, 30.0, 30.0, 20.0]))  # 2 A through 2 ohm
-    sent, _, reasons = gate(CoilCurrents([4.0, 1.0, 0, 0], seq=1), state(time=-1e6), weak, 0.0)
+    before = state([2.0, 0.5, 0, 0])
+    sent, _, reasons = gate(CoilCurrents([4.0, 1.0, 0, 0], seq=1), before, weak, 0.05)
     np.testing.assert_allclose(sent.values, [2.0, 0.5, 0, 0])
     assert "voltage" in reasons[0]
 
@@ -185,3 +188,57 @@ def test_no_command_stays_in_force_for_long():
 def test_limits_cannot_be_absent_or_zero(name, value):
     with pytest.raises(UserError, match=f"limits.{name}"):
         replace(LIMITS, **{name: value})
+
+
+def test_after_expiry_a_step_starts_from_zero():
+    """The driver went to zero then: 10 A, in force before, is a step of 10 A again."""
+    sent, after, _ = gate(CoilCurrents([8.0, 0, 0, 0], seq=1, valid_for=0.2), state(), LIMITS, 0.1)
+    np.testing.assert_allclose(sent.values, [8.0, 0, 0, 0])
+    kept, _, reasons = gate(CoilCurrents([8.0, 0, 0, 0], seq=2), after, LIMITS, 0.15)
+    assert (kept.values[0], reasons) == (8.0, ())
+    ramped, _, reasons = gate(CoilCurrents([8.0, 0, 0, 0], seq=2), after, STEEP, 0.4)
+    np.testing.assert_allclose(ramped.values, [5.0, 0, 0, 0])  # 50 A/s for 0.1 s
+    assert reasons == ("slowed to the slew limit",)
+
+
+def test_after_a_pause_nothing_jumps():
+    """A step is spread over 0.1 s at most, however long nothing came."""
+    sent, _, reasons = gate(CoilCurrents([8.0, 0, 0, 0], seq=1), state(), STEEP, 60.0)
+    np.testing.assert_allclose(sent.values, [5.0, 0, 0, 0])
+    assert reasons == ("slowed to the slew limit",)
+
+
+def test_a_step_out_of_a_waveform_starts_where_it_is():
+    """1 ms into a ramp of a second to 10 A, 10 mA flow: 10 A may not be asked for at once."""
+    ramp = Waveform(np.array([1e-9, 1.0]), [[0.0] * N, [10.0, 0, 0, 0]], seq=1, valid_for=1.0)
+    sent, after, reasons = gate(ramp, state(), LIMITS, 0.0)
+    assert reasons == ()
+    np.testing.assert_array_equal(sent.values, ramp.values)
+    step, _, reasons = gate(CoilCurrents([10.0, 0, 0, 0], seq=2), after, LIMITS, 1e-3)
+    np.testing.assert_allclose(step.values[0], 0.01 + 1e-3 * 100, rtol=1e-6)
+    assert "slowed to the slew limit" in reasons
+    np.testing.assert_allclose(after.set_point(0.5), [5.0, 0, 0, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        CoilCurrents([1.0, 2.0]),
+        Waveform([0.0, 1.0], [[1.0], [2.0]]),
+        MagnetPose(np.eye(4)),
+        RotatingField([0.0, 0.0, 1.0], 1e-3, 1.0),
+    ],
+)
+def test_commands_keep_copies_that_cannot_change(command):
+    """What was gated stays what it was."""
+    for name, value in vars(command).items():
+        if isinstance(value, np.ndarray):
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(command, name)[0] = 5.0
+
+
+def test_a_command_does_not_follow_the_array_it_was_made_from():
+    values, pose = np.zeros(N), np.eye(4)
+    commands = CoilCurrents(values), MagnetPose(pose)
+    values[0], pose[0, 3] = 5.0, 5.0
+    assert commands[0].values[0] == commands[1].T_world_magnet[0, 3] == 0.0

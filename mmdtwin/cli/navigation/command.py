@@ -27,7 +27,7 @@ from mmdtwin.control.path import Path as DevicePath
 from mmdtwin.control.session import ControllerFactory, Moment, Outcome, Session
 from mmdtwin.control.task import Episode, draw_episode
 from mmdtwin.control.view import Scene
-from mmdtwin.errors import PhysicsError
+from mmdtwin.errors import OutOfWorkspaceError, PhysicsError
 from mmdtwin.files import making, replacing, writable_dir, write_json
 from mmdtwin.geometry import apply, invert
 from mmdtwin.hardware import open_rig
@@ -96,7 +96,7 @@ def fly(request: Request, rig: Rig, watch: Callable[[Episode, Rig], Observer]) -
     try:
         with _interrupts_between_frames() as stop_if_asked:
             outcome = session.run(request.seed, observe)
-    except PhysicsError as error:
+    except (PhysicsError, OutOfWorkspaceError) as error:
         outcome, physics_error = Outcome("physics error", rig.clock.now()), str(error)
     except KeyboardInterrupt:
         outcome = Outcome("interrupted", rig.clock.now())
@@ -110,6 +110,7 @@ def fly(request: Request, rig: Rig, watch: Callable[[Episode, Rig], Observer]) -
         controller=request.controller,
         seed=request.seed,
         config_hash=request.scenario.hash,
+        calibration=rig.describe().calibration,
         physics_error=physics_error,
         versions=versions(),
     )
