@@ -13,9 +13,9 @@ from mmdtwin.safety import Limits
 from mmdtwin.saturation import Saturation
 
 DIRECTIONS = 300  # in which the hull of achievable forces is touched
-LOG_PRICES = -9.0, 3.0  # powers of ten: the price of loss that counts as none, and the dearest
+LOG_PRICES = -7.0, 4.0  # powers of ten: the price of loss that counts as none, and the dearest
 PRICE_STEP = 1e-6  # of the power of ten
-EQUALITY = 5  # what daqp calls an equality
+EQUALITY, OPTIMAL, INFEASIBLE = 5, 1, -1  # what daqp calls them
 
 
 def isotropy(model: FieldModel, points: ArrayLike) -> Array:
@@ -24,7 +24,7 @@ def isotropy(model: FieldModel, points: ArrayLike) -> Array:
     The smallest over the largest singular value of the unit fields (3, n_coils) at points (n, 3)
     m: 1 where every direction takes equal currents, 0 where one cannot be made.
     """
-    field, _ = model.jacobian(points, np.zeros(model.n_inputs))
+    field, _ = model.units(points)
     values = np.linalg.svd(np.swapaxes(field, 1, 2), compute_uv=False)
     weakest = values[:, 2] if values.shape[1] == 3 else 0.0
     return np.asarray(weakest / values[:, 0])
@@ -41,7 +41,11 @@ def achievable_forces(
 
     Each is the one that reaches farthest in one of k directions spread evenly over the sphere;
     their convex hull lies inside the set of achievable forces and touches its border: a zonotope
-    where only current limits bind, rounder where the power does.
+    where only current and voltage limits bind, rounder where the power does.
+
+    Where coils saturate and the power binds, "farthest" is approximate: the search prices the loss
+    of the effective currents, while the limit is on that of the true ones. Limits are kept even
+    so, and every force returned can be had.
 
     Parameters
     ----------
@@ -52,7 +56,7 @@ def achievable_forces(
     moment : (3,) array
         Of the device, A m2; F_i = sum_j m_j dB_j/dx_i.
     limits : Limits
-        Of current and power.
+        Of current, of the voltage that holds it (R i <= V), and of power.
     field : (3,) array, optional
         T, held meanwhile; by default it may become what it likes.
 
@@ -64,7 +68,7 @@ def achievable_forces(
     law = model.saturation
     if law is None:
         raise UserError("achievable_forces: needs coils; a magnet has no box of currents")
-    unit_field, gradient = model.jacobian(vector("point", point)[None], np.zeros(model.n_inputs))
+    unit_field, gradient = model.units(vector("point", point)[None])
     rows = force_rows(gradient[0], vector("moment", moment))
     held = np.empty((0, model.n_inputs)) if field is None else unit_field[0].T
     wanted = np.empty(0) if field is None else vector("field", field)
@@ -82,11 +86,14 @@ def _farthest(gain: Array, held: Array, wanted: Array, law: Saturation, limits: 
     """
     from scipy.optimize import brentq
 
-    most = law.effective(limits.max_current)
-    relative = gain / (float(np.abs(gain) @ most) or 1.0)
+    most = law.effective(limits.holdable_current)
+    # In shares of what each coil can do, and of what all can: the program is then well scaled.
+    relative = gain * most / (float(np.abs(gain) @ most) or 1.0)
+    loss = limits.resistance * most**2
+    loss /= min(float(np.sum(loss)), limits.max_power)
 
     def best(log_price: float) -> Array:
-        return _priced(relative, held, wanted, most, 10**log_price, limits)
+        return most * _priced(relative, held * most, wanted, 10**log_price * loss)
 
     def excess(log_price: float) -> float:
         currents = law.inverse(best(log_price))
@@ -100,24 +107,27 @@ def _farthest(gain: Array, held: Array, wanted: Array, law: Saturation, limits: 
     return best(brentq(excess, free, dear, xtol=PRICE_STEP) + PRICE_STEP)
 
 
-def _priced(
-    gain: Array, held: Array, wanted: Array, most: Array, price: float, limits: Limits
-) -> Array:
-    """Return the effective currents that maximise gain @ e - price * loss / most loss."""
+def _priced(gain: Array, held: Array, wanted: Array, price: Array) -> Array:
+    """Return the shares x (n,) in [-1, 1] that maximise gain @ x - price @ x^2.
+
+    Subject to held @ x = wanted; `price` (n,) is what a coil's loss costs at x = 1.
+    """
     import daqp
 
-    loss = 2 * price * limits.resistance / limits.max_power
-    sizes = np.maximum(np.linalg.norm(held * most, axis=1), np.finfo(float).tiny)
+    sizes = np.maximum(np.linalg.norm(held, axis=1), np.finfo(float).tiny)
     equal = wanted / sizes
-    sense = np.concatenate([np.zeros(len(most)), np.full(len(equal), EQUALITY)])
+    ones = np.ones(len(gain))
+    sense = np.concatenate([0 * ones, np.full(len(equal), EQUALITY)])
     x, _, flag, _ = daqp.solve(
-        np.diag(loss),
+        np.diag(2 * price),
         -gain,
         np.ascontiguousarray(held / sizes[:, None]),
-        np.concatenate([most, equal]),
-        np.concatenate([-most, equal]),
+        np.concatenate([ones, equal]),
+        np.concatenate([-ones, equal]),
         sense.astype(np.int32),
     )
-    if flag != 1:
-        raise UserError("the field cannot be held there within the current limits")
+    if flag == INFEASIBLE:
+        raise UserError("the field cannot be held there within the current and voltage limits")
+    if flag != OPTIMAL:
+        raise ArithmeticError(f"achievable forces: daqp ended with flag {flag}")
     return np.asarray(x)

@@ -10,12 +10,14 @@ from numpy.typing import ArrayLike
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
+from mmdtwin.control.allocation import vector
 from mmdtwin.control.pose_problem import ArmHolder, FreeHolder, Goal, Holder
 from mmdtwin.errors import UserError
 from mmdtwin.field import FieldModel
 from mmdtwin.geometry import Array, transform, unit
 from mmdtwin.magnet_limits import TOUCH, MagnetLimits
 from mmdtwin.pose import pose_matrix, pose_vector
+from mmdtwin.units import MU0
 
 SOLVED = 1e-4  # residual that ends the search: 0.1 uT and 0.1 nN
 MISSED = 1e-3  # residual above which a limit that touches is to blame
@@ -23,7 +25,7 @@ MAX_STARTS = 6
 MAX_EVALUATIONS = 80  # of the model from one start
 BINDING = 1e-4  # m from a volume, or rad from a joint's end, that counts as touching
 FAR = 0.5  # m at which a magnet of a few centimetres is a dipole
-MU0_4PI = 1e-7  # T m/A
+MU0_4PI = MU0 / (4 * np.pi)  # T m/A
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,13 +118,13 @@ def allocate_pose(
         raise UserError("allocate_pose: a force needs the device's moment, (3,) A m2")
     goal = Goal(
         field_model,
-        _vector("point", point, 3),
-        None if field is None else _vector("field", field, 3),
-        None if force is None else _vector("force", force, 3),
-        None if moment is None else _vector("moment", moment, 3),
+        vector("point", point),
+        None if field is None else vector("field", field),
+        None if force is None else vector("force", force),
+        None if moment is None else vector("moment", moment),
         limits,
     )
-    present = None if start is None else pose_matrix(_vector("start", start, 6))
+    present = None if start is None else pose_matrix(_numbers("start", start, 6))
     best: PoseAllocation | None = None
     for holder, x in _starts(goal, present, joints):
         found = _solve(goal, holder, x)
@@ -188,7 +190,7 @@ def _starts(
         return
     holder = ArmHolder(arm, goal.limits.spin_axis)
     if joints is not None:
-        q = _vector("joints", joints, arm.n_joints)
+        q = _numbers("joints", joints, arm.n_joints)
         yield holder, holder.start(arm.forward(q) if present is None else present, q)
     for T in _start_poses(goal, present, arm.forward(arm.middle)):
         yield holder, holder.start(T, arm.nearest(T, holder.axis, restarts=1))
@@ -248,7 +250,7 @@ def _angle(a: Array, b: Array) -> float:
     return float(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b))
 
 
-def _vector(name: str, value: ArrayLike, length: int) -> Array:
+def _numbers(name: str, value: ArrayLike, length: int) -> Array:
     v = np.asarray(value, dtype=np.float64)
     if v.shape != (length,):
         raise UserError(f"{name} has shape {v.shape}; allowed is ({length},)")

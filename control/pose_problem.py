@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from mmdtwin.arm import Arm
+from mmdtwin.control.allocation import FIELD_UNIT, FORCE_UNIT
 from mmdtwin.errors import OutOfWorkspaceError
 from mmdtwin.field import FieldModel
 from mmdtwin.geometry import Array, transform, unit
@@ -17,8 +18,6 @@ from mmdtwin.magnet_limits import MagnetLimits
 from mmdtwin.pose import pose_vector, turn_per_rotation_vector
 from mmdtwin.wrench import dipole_wrench
 
-FIELD_UNIT = 1e-3  # T, and
-FORCE_UNIT = 1e-6  # N: errors of this size weigh alike where not all can be met
 WALL = 1e-6  # m into a volume that costs as much as one unit of residual, and
 MARGIN = 1e-5  # m that the search stays off it, so that what it finds is clear
 

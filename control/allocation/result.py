@@ -46,9 +46,11 @@ class Allocation:
     ----------
     inputs : (n_inputs,) array
         Currents, A.
+    targets : tuple of Target
+        What was asked for, and
     achieved : tuple of Achieved
-        At each device; `field`, `gradient`, `force`, `torque` and `direction_error` are those of
-        the first.
+        what comes of it, at each device; `field`, `gradient`, `force`, `torque` and
+        `direction_error` are those of the first.
     scale : float
         Factor (<= 1) on the whole request that limits asked for: all of it comes out smaller by
         it, in its direction. Where they excluded the direction (see `allocate`), what was achieved
@@ -70,7 +72,7 @@ class Allocation:
     def __init__(
         self, problem: Problem, solution: Solution, targets: Sequence[Target], units: Units
     ) -> None:
-        self._problem, self._targets, self._units = problem, targets, units
+        self._problem, self.targets, self._units = problem, tuple(targets), units
         self.inputs = problem.reach.inputs(solution.effective)
         _, self.scale, self.limited, self.bias = solution
 
@@ -90,7 +92,7 @@ class Allocation:
     def achieved(self) -> tuple[Achieved, ...]:
         field = np.einsum("c,kci->ki", self._effective, self._units[0])
         gradient = np.einsum("c,kcij->kij", self._effective, self._units[1])
-        return tuple(map(_achieved, self._targets, field, gradient))
+        return tuple(map(_achieved, self.targets, field, gradient))
 
     @property
     def field(self) -> Array:

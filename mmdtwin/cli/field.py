@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mmdtwin.cli import field_calibrate, field_map
+from mmdtwin.errors import UserError
 
 app = typer.Typer(no_args_is_help=True)
 app.command("map")(field_map.draw)
@@ -32,10 +33,16 @@ def check(
     from mmdtwin.files import writable_dir, write_json
     from mmdtwin.sim.magnetics import CoilSystem
     from mmdtwin.sim.magnetics.check import check as measure
+    from mmdtwin.sim.magnetics.load import load_field
 
     if json is not None:
         writable_dir(json.parent, "--json")
-    system = CoilSystem.load(coils)
+    system = load_field(coils)
+    if not isinstance(system, CoilSystem):
+        raise UserError(
+            f"{coils}: is a {field_map.kind_of(system)}; check is for coils as drawn,"
+            " a name in configs/coils or a YAML file of windings"
+        )
     figures = measure(system, points, seed)
     passed = all(figure.passed for figure in figures)
 

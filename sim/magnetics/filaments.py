@@ -107,7 +107,10 @@ class Filaments:
 
 
 def filaments_of(config: CoilsConfig) -> list[Filaments]:
-    """Return the filaments of every coil: one in the middle of each cell of a winding's section."""
+    """Return the filaments of every coil: one in the middle of each cell of a winding's section.
+
+    The section of a saddle is cut along the radius only, whatever `loops_axial` is.
+    """
     cells = config.loops_radial, config.loops_axial
     return [_join([_cut(part, *cells) for part in parts]) for parts in all_parts(config)]
 

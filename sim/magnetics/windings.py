@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ from mmdtwin.geometry import Array, aligning_rotation, unit
 from mmdtwin.sim.magnetics.formers import Circle, Former, Rectangle, Stadium
 
 SAMPLES = 7  # across a winding's section and along its axis, where overlaps are looked for
+# Along the wire they are half its thickness apart, so that no wire as thick passes between them.
+PER_THICKNESS = 2
+MOST = 1000  # along one straight run, which bounds memory: a wire thinner than 1/500 of it may pass
 TOUCHING = 1e-6  # m: windings may touch
 
 
@@ -69,7 +73,8 @@ class Winding:
     def samples(self) -> Array:
         """Return points (n, 3) all over the wire, m."""
         layers = np.linspace(self.inner, self.outer, SAMPLES)
-        outlines = np.concatenate([_filled(self.former.outline(float(r))) for r in layers])
+        spacing = min(self.outer - self.inner, self.length) / PER_THICKNESS
+        outlines = np.concatenate([_filled(self.former.outline(float(r)), spacing) for r in layers])
         heights = np.linspace(-self.length / 2, self.length / 2, SAMPLES)
         return np.concatenate([self.place(outlines, h) for h in heights])
 
@@ -87,7 +92,8 @@ class Saddle:
     """Half of a saddle coil: two arcs and two straight runs on a cylinder.
 
     The frame's columns are the cylinder's axis, across, and the field's direction; the half lies
-    towards +-field.
+    towards +-field. As a solid the wire is a tube of the winding's thickness. Its filaments lie
+    above one another, at `loops_radial` radii; `loops_axial` does nothing here.
     """
 
     centre: Array
@@ -114,20 +120,31 @@ class Saddle:
         return self.centre + local @ self.frame.T
 
     def contains(self, points: Array, margin: float = 0.0) -> NDArray[np.bool_]:
-        """Return which points (n, 3) lie in the wire, a tube of the winding's thickness."""
-        middle = _filled(self.outline(self.radius + self.thickness / 2))
-        gaps = np.linalg.norm(points[:, None] - middle[None], axis=2).min(axis=1)
-        return np.asarray(gaps < self.thickness / 2 - margin)
+        """Return which points (n, 3) lie in the wire, at least `margin` m deep."""
+        return np.asarray(self._from_middle(points) < self.thickness / 2 - margin)
 
     def distance(self, point: Array) -> float:
         """Distance in m from a point (3,) to the nearest wire."""
-        wires = [_filled(self.outline(r)) for r in (self.radius, self.radius + self.thickness)]
-        return float(np.linalg.norm(np.concatenate(wires) - point, axis=1).min())
+        return max(float(self._from_middle(point[None])[0]) - self.thickness / 2, 0.0)
 
     def samples(self) -> Array:
         """Return points (n, 3) all over the wire, m."""
-        radii = np.linspace(self.radius, self.radius + self.thickness, SAMPLES)
-        return np.concatenate([_filled(self.outline(float(r))) for r in radii])
+        middle = _filled(self._middle, self.thickness / PER_THICKNESS)
+        border = self.thickness / 2 * np.concatenate([self.frame.T, -self.frame.T])
+        return np.concatenate([middle, *(middle + offset for offset in border)])
+
+    @property
+    def _middle(self) -> Array:
+        return self.outline(self.radius + self.thickness / 2)
+
+    def _from_middle(self, points: Array) -> Array:
+        """Distance (n,) m of points (n, 3) to the wire's middle line."""
+        least = np.full(len(points), np.inf)
+        for start, step in _segments(self._middle):
+            offset = points - start
+            along = np.clip(offset @ step / (step @ step), 0.0, 1.0)
+            least = np.minimum(least, np.linalg.norm(offset - along[:, None] * step, axis=1))
+        return least
 
 
 Part = Winding | Saddle
@@ -206,7 +223,17 @@ def _frame(axis: Array, side: tuple[float, float, float] | None = None) -> Array
     return np.stack([u, np.cross(axis, u), axis], axis=1)
 
 
-def _filled(polygon: Array) -> Array:
-    """Return the polygon with points between its corners, so that long sides are covered too."""
-    steps = np.linspace(0.0, 1.0, SAMPLES)[:-1, None, None]
-    return (polygon[:-1] + steps * np.diff(polygon, axis=0)).reshape(-1, polygon.shape[1])
+def _filled(polygon: Array, spacing: float) -> Array:
+    """Return points all along a closed polygon, `spacing` m apart or less."""
+    sides = []
+    for start, step in _segments(polygon):
+        n = min(int(np.ceil(np.linalg.norm(step) / spacing)), MOST)
+        sides.append(start + np.arange(n)[:, None] / n * step)
+    return np.concatenate(sides)
+
+
+def _segments(polygon: Array) -> Iterator[tuple[Array, Array]]:
+    """Start and step of each side of a closed polygon; corners that coincide have none."""
+    for start, step in zip(polygon[:-1], np.diff(polygon, axis=0), strict=True):
+        if step.any():
+            yield start, step

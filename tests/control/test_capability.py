@@ -11,6 +11,7 @@ from mmdtwin.control.capability import achievable_forces, isotropy
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import sphere_points
 from mmdtwin.sim.magnetics import CoilSystem
+from mmdtwin.sim.magnetics.harmonic_model import HarmonicModel
 
 OCTO = CoilSystem.load("octomag-like")
 PAIRS = CoilSystem.load("helmholtz-maxwell")
@@ -41,9 +42,21 @@ def test_current_limits_make_a_zonotope():
     assert_allclose(reach(forces, directions), expected, rtol=1e-6)
 
 
+def test_the_voltage_limits_the_zonotope_too():
+    """Amplifiers of 10 V hold 10 V / R, less than max_current: the reach is that of those."""
+    limits = replace(OCTO.config.limits, max_power=1e9, max_voltage=np.linspace(6.0, 20.0, 8))
+    most = limits.max_voltage / limits.resistance
+    assert (most < limits.max_current).all()
+    forces = achievable_forces(OCTO, CENTRE, MOMENT, limits)
+    rows = np.einsum("j,cji->ic", MOMENT, OCTO.unit_gradient([CENTRE])[0])
+    directions = sphere_points(len(forces))
+    assert_allclose(reach(forces, directions), np.abs(directions @ rows) @ most, rtol=1e-6)
+
+
 def test_power_alone_makes_an_ellipsoid():
     """Without current limits the reach is sqrt(P d' F R^-1 F' d); the price is found to 1e-6."""
-    limits = replace(OCTO.config.limits, max_power=500.0, max_current=np.full(8, 1e3))
+    large = np.full(8, 1e3)
+    limits = replace(OCTO.config.limits, max_power=500.0, max_current=large, max_voltage=large)
     forces = achievable_forces(OCTO, CENTRE, MOMENT, limits)
     rows = np.einsum("j,cji->ic", MOMENT, OCTO.unit_gradient([CENTRE])[0])
     directions = sphere_points(len(forces))
@@ -65,6 +78,32 @@ def test_holding_a_field_costs_reach_and_what_is_promised_can_be_had():
         assert not got.limited
 
 
+def test_more_power_reaches_at_least_as_far():
+    """With a field held; the solver's program stays well scaled where the power hardly binds."""
+    mini = CoilSystem.load("minimag-like")
+    directions, last = sphere_points(50), 0.0
+    for power in (100.0, 350.0, 1e4, 1e9):
+        limits = replace(mini.config.limits, max_power=power)
+        forces = achievable_forces(mini, CENTRE, MOMENT, limits, [0.0, 5e-3, 0.0])
+        assert (reach(forces, directions) > (1 - 1e-5) * last).all()
+        last = reach(forces, directions)
+
+
+def test_limits_are_kept_where_coils_saturate_and_the_power_binds():
+    """Knees of a fifth of the currents: what is returned is had by currents within the power."""
+    shipped = CoilSystem.load("minimag-like")
+    limits, field = replace(shipped.config.limits, max_power=100.0), np.array([0.0, 5e-3, 0.0])
+    law = replace(shipped.saturation, knee=0.2 * limits.max_current)
+    mini = HarmonicModel(shipped.potential, shipped.scale, shipped.workspace_radius, law)
+    forces = achievable_forces(mini, CENTRE, MOMENT, limits, field)
+    for force in 0.98 * forces[::30]:
+        got = allocate(mini, CENTRE, field, force, MOMENT, limits=limits, method="bounded")
+        assert np.linalg.norm(got.force - force) < 1e-9
+    directions = sphere_points(len(forces))
+    free = achievable_forces(mini, CENTRE, MOMENT, replace(limits, max_power=1e9), field)
+    assert (reach(forces, directions) < 0.9 * reach(free, directions)).all()
+
+
 def test_saturation_takes_reach():
     mini = CoilSystem.load("minimag-like")
     limits = replace(mini.config.limits, max_power=1e9)
@@ -82,7 +121,11 @@ def test_saturation_takes_reach():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"max_current": np.full(8, 0.1)}, "current"), ({"max_power": 1.0}, "power")],
+    [
+        ({"max_current": np.full(8, 0.1)}, "current and voltage"),
+        ({"max_voltage": np.full(8, 0.1)}, "current and voltage"),
+        ({"max_power": 1.0}, "power"),
+    ],
 )
 def test_a_field_out_of_reach_is_refused(change, message):
     limits = replace(OCTO.config.limits, **change)

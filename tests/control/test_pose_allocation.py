@@ -30,6 +30,7 @@ DOWN = np.diag([1.0, -1.0, -1.0]) @ ARM.T_flange_magnet[:3, :3]
 LIMITS = MagnetLimits(
     max_speed=0.2,
     max_turn_rate=1.0,
+    max_spin_rate=6.0,
     magnet_radius=MAGNET.bounding_radius,
     clearance=0.005,
     T_world_retreat=transform(DOWN, [0.0, 0.0, 0.35]),

@@ -91,8 +91,8 @@ def test_maxwell_gradient():
 
 
 @pytest.mark.parametrize("kind", ["helmholtz", "maxwell"])
-def test_pairs_of_the_shipped_system_by_their_fit(kind):
-    """The same closed forms through the harmonics, thin windings at the origin, to 1e-6."""
+def test_thin_pairs_by_their_fit(kind):
+    """The same closed forms through the harmonics, the pair about the origin, to 1e-6."""
     config = system({"kind": kind, "position": (0.0, 0.0, 0.0)}, tolerance=1e-7)
     coils, axis = CoilSystem(config), np.array(AXIS)
     b, slope = coils.field_and_gradient([[0.0, 0.0, 0.0]], [2.0])
@@ -169,6 +169,58 @@ def test_nearest_winding():
     beside = ahead | {"axis": (0.0, 0.0, 1.0)}
     assert nearest_winding(system(beside)) == pytest.approx(0.07 - 0.031)
     assert CoilSystem.load("octomag-like").nearest_winding >= 0.065
+
+
+UPRIGHT = {"position": (0.0, 0.0, 0.0), "axis": (0.0, 0.0, 1.0)}
+SADDLE = UPRIGHT | {"kind": "saddle", "radius": 0.06, "thickness": 0.006, "length": 0.2}
+RUN = 0.063 * np.array([0.0, np.sin(np.pi / 3), np.cos(np.pi / 3)])  # middle of a straight run
+
+
+def test_a_saddle_is_as_near_as_its_runs():
+    """The origin is one inner radius from the middle of each run; the arcs' chords swell the
+    radius by (2.5 deg)^2 / 24 = 8e-5. From beside a run it is the distance less half the wire."""
+    config = system(SADDLE)
+    assert nearest_winding(config) == pytest.approx(0.06, rel=1e-4)
+    first, second = parts_of(config.coils[0])
+    for x in np.linspace(-0.09, 0.09, 23):
+        point = RUN + np.array([x, 0.02, 0.0])
+        assert first.distance(point) == pytest.approx(0.017, abs=1e-5)
+        assert second.distance(point * (1, 1, -1)) == pytest.approx(0.017, abs=1e-5)
+        inside = first.contains(RUN + np.array([[x, 0, 0], [x, 0.0029, 0], [x, 0, 0.0031]]))
+        assert inside.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("z", [0.0, 0.005])
+@pytest.mark.parametrize("x", [-0.05, 0.0, 0.017])
+def test_a_wire_across_a_straight_run_is_refused(x, z):
+    """The lower side of a rectangle, 3 mm thick, crosses the runs at x or passes z above them."""
+    height = 0.08
+    rectangle = {
+        "kind": "rectangle", "position": (x, 0.0, RUN[2] + z + height / 2 + 0.0015),
+        "axis": (1.0, 0.0, 0.0), "side": (0.0, 1.0, 0.0), "width": 0.16, "height": height,
+        "thickness": 0.003, "length": 0.003,
+    }  # fmt: skip
+    if z > 0.0045:  # half of each section
+        refuse_overlaps(system(SADDLE, rectangle))
+        return
+    with pytest.raises(ConfigError, match=r"coils\.0 and coils\.1 overlap"):
+        refuse_overlaps(system(SADDLE, rectangle))
+
+
+def test_saddles_whose_runs_cross_are_refused():
+    """Turned by a right angle about the field, runs cross at (+-55, +-55) mm; arcs are clear."""
+    turned = SADDLE | {"side": (0.0, 1.0, 0.0)}
+    with pytest.raises(ConfigError, match="overlap near"):
+        refuse_overlaps(system(SADDLE, turned))
+    refuse_overlaps(system(SADDLE, turned | {"radius": 0.075}))
+
+
+def test_thin_rectangles_that_cross_are_refused():
+    """Sections of 2 mm on sides of 200 mm, turned by 45 deg in one plane."""
+    thin = UPRIGHT | {"kind": "rectangle", "width": 0.2, "height": 0.2, "thickness": 0.002,
+                      "length": 0.002}  # fmt: skip
+    with pytest.raises(ConfigError, match="overlap near"):
+        refuse_overlaps(system(thin, thin | {"side": (1.0, 1.0, 0.0)}))
 
 
 @pytest.mark.parametrize("name", names("coils"))
