@@ -9,13 +9,16 @@ if TYPE_CHECKING:
     from mmdtwin.rig import Rig
 
 
-def open_rig(rig: str = "twin", scenario: str | ScenarioConfig = "soft-sheet-bifurcation") -> Rig:
+def open_rig(
+    rig: str | None = None, scenario: str | ScenarioConfig = "soft-sheet-bifurcation"
+) -> Rig:
     """Open a rig by the name of a preset in configs/rigs or the path of a YAML file.
 
     Parameters
     ----------
-    rig : str
-        "twin", another preset, or a path; ignored when `scenario` is already resolved.
+    rig : str, optional
+        "twin", another preset, or a path; by default the scenario's own, and ignored when
+        `scenario` is already resolved.
     scenario : str or ScenarioConfig
         What the rig drives: a name, a path, or a resolved configuration.
 

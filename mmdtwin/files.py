@@ -69,6 +69,20 @@ def making(path: Path, option: str = "--out") -> Iterator[Path]:
                 folder.rmdir()
 
 
+def writable_file(path: Path, option: str) -> Path:
+    """Check that the file which an option names can be written, and make its folder.
+
+    Raises
+    ------
+    UserError
+        If it is a folder, or its folder cannot be made or written.
+    """
+    if path.is_dir():
+        raise UserError(f"{option} {path}: is a folder; name a file")
+    writable_dir(path.parent, option)
+    return path
+
+
 def writable_dir(path: Path, option: str = "--out") -> Path:
     """Make the folder that an option names, and check that it can be written.
 

@@ -33,6 +33,7 @@ class ArmDrive:
         self._limits = limits
         self.pose: Array = limits.T_world_retreat
         self._commands: Commands[MagnetPose] = Commands(rig.actuation_delay)
+        self._retreating = False
 
     @property
     def currents(self) -> Array:
@@ -46,8 +47,8 @@ class ArmDrive:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """None are modelled."""
-        return ()
+        """Whether the magnet retreats because no command is in force."""
+        return ("no command in force: the magnet retreats",) if self._retreating else ()
 
     def send(self, command: Actuation, now: float) -> None:
         """Take a command at time `now`, s."""
@@ -70,6 +71,7 @@ class ArmDrive:
     def advance(self, t: float, dt: float) -> Array:
         """Advance from t by dt s and return the pose of the magnet as a field model takes it."""
         target = self.set_point(t)
+        self._retreating = self._commands.expired
         part = -math.expm1(-dt / self._rig.arm_time_constant)
         for size, rate in self._limits.sizes(self.pose, target).values():
             if part * size > rate * dt:

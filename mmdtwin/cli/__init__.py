@@ -21,6 +21,10 @@ def main() -> None:
         code = _complain(str(error), 2)
     except wrong_usage as error:
         code = _complain(error.format_message(), 2)
+    except OSError as error:  # a file or folder that a command was told to read or write
+        if error.filename is None:
+            raise
+        code = _complain(f"{error.filename}: {error.strerror}", 2)
     except (PhysicsError, RigError) as error:
         code = _complain(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):

@@ -10,6 +10,7 @@ import typer
 
 from mmdtwin import __version__
 from mmdtwin.cli import field, phantom, xray
+from mmdtwin.errors import UserError
 
 app = typer.Typer(
     help="Digital twin of miniature magnetic devices steered through vessels under X-ray.",
@@ -92,6 +93,11 @@ def navigate(
     from mmdtwin.config import load_scenario
 
     resolved = load_scenario(scenario, tuple(assignments or ()), rig=rig, phantom=phantom)
+    if resolved.coils is None:
+        raise UserError(
+            f"navigate: {scenario} has a magnet on an arm, and the controllers that there are steer"
+            " by currents of coils; name a scenario with coils"
+        )
     if episodes is None:
         request = Request(resolved, controller.value, seed)
         ok = run_once(request, name=Path(scenario).stem, out=out, json_path=json_path)

@@ -30,13 +30,13 @@ def check(
     from rich.console import Console
     from rich.table import Table
 
-    from mmdtwin.files import writable_dir, write_json
+    from mmdtwin.files import writable_file, write_json
     from mmdtwin.sim.magnetics import CoilSystem
     from mmdtwin.sim.magnetics.check import check as measure
     from mmdtwin.sim.magnetics.load import load_field
 
     if json is not None:
-        writable_dir(json.parent, "--json")
+        writable_file(json, "--json")
     system = load_field(coils)
     if not isinstance(system, CoilSystem):
         raise UserError(

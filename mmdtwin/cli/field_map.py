@@ -34,6 +34,8 @@ TAKES = {  # options that do something
     "magnet": ("--pose", "--interactive"),
     "calibration": ("--currents", "--field"),
 }
+MISSED = 0.01  # of a field: more is said
+NOTHING = 0.99  # of a field: a miss as large is no field at all
 
 
 def draw(
@@ -97,6 +99,7 @@ def draw(
         inputs, about = numbers("--pose", pose, 6), f"pose {pose}"
     elif currents is not None:
         inputs, about = numbers("--currents", currents, model.n_inputs), f"currents {currents} A"
+        _warn_of_limits(model, inputs)
     else:
         inputs, about = _for_field(model, centre, wanted)
     slices = [Slice(plane, centre, radius or reach) for plane in range(3)]
@@ -190,8 +193,26 @@ def _for_field(model: FieldModel, point: Array, field: Array) -> tuple[Array, st
 
     limits = model.config.limits if isinstance(model, CoilSystem) else None
     made = allocate(model, point, field=field, limits=limits)
-    size = np.round(made.field * 1e3, 2).tolist()
-    return made.inputs, f"{size} mT at {np.round(point * 1e3, 2).tolist()} mm"
+    asked, got = (f"{_listed(b * 1e3)} mT" for b in (field, made.field))
+    size, miss = np.linalg.norm(field), np.linalg.norm(made.field - field)
+    if miss > NOTHING * size > 0:
+        raise UserError(f"--field: these coils make nothing of {asked} there; give --currents")
+    if miss > MISSED * size:
+        limit = f", limited by {', '.join(made.binding)}" if made.limited else ""
+        typer.echo(f"asked for {asked}, made {got}{limit}")
+    return made.inputs, f"{got} at {_listed(point * 1e3)} mm"
+
+
+def _warn_of_limits(model: FieldModel, currents: Array) -> None:
+    from mmdtwin.safety import scale_to_limits
+    from mmdtwin.sim.magnetics import CoilSystem
+
+    if isinstance(model, CoilSystem) and scale_to_limits(currents, model.config.limits) < 1.0:
+        typer.echo("these currents are more than the coils' limits allow")
+
+
+def _listed(values: Array) -> str:
+    return f"[{', '.join(f'{x + 0.0:g}' for x in np.round(values, 2))}]"
 
 
 def _force_cases(
@@ -204,7 +225,8 @@ def _force_cases(
     from mmdtwin.control.capability import achievable_forces
 
     x = np.eye(3)[0]
-    about, limits = f"forces on {moment:.2g} A m2 along x, ", coils.config.limits
+    where = f"at {_listed(point * 1e3)} mm"
+    about, limits = f"forces on {moment:.2g} A m2 along x {where}, ", coils.config.limits
     cases = {"field free": None, f"{field * 1e3:g} mT held along it": field * x}
     return {
         about + name: partial(achievable_forces, coils, point, moment * x, limits, held)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CELLS = 41  # of a slice, to a side
 LEVELS = (10, 30, 50, 70, 90, 97)  # percentiles of the gradient that get a line
+FLAT = 1e-6  # of the largest extent: a hull thinner than that is rounding
+FAINT = 1e-6  # of the largest: smaller values are rounding, and do not stretch the colours
 WIDE = 30  # ratio of largest to smallest from which colours go by the logarithm
 ARROWS = 4  # one arrow every so many cells
 PLANES = (("x", "y"), ("x", "z"), ("y", "z"))
@@ -148,13 +150,13 @@ def draw_setup(objects: Any, title: str) -> Figure:
     backend = matplotlib.get_backend()
     matplotlib.use("agg", force=True)  # no window, wherever this runs
     try:
-        magpylib.show(*_parts(objects), backend="matplotlib", canvas=axes)
+        magpylib.show(*_parts(objects), backend="matplotlib", canvas=axes, units_length="m")
     finally:
         matplotlib.use(backend, force=True)
     legend = axes.get_legend()
     if legend is not None:
         legend.remove()
-    axes.set_title(title)
+    axes.set(title=title, xlabel="x (m)", ylabel="y (m)", zlabel="z (m)", aspect="equal")
     return figure
 
 
@@ -196,19 +198,27 @@ def _image(ax: Any, cut: Slice, values: Array, label: str) -> None:
         ax.set(xlim=extent[:2], ylim=extent[2:], aspect="equal")
         ax.text(0.5, 0.5, "outside the workspace", ha="center", transform=ax.transAxes)
         return
-    least, most = known.min(), known.max()
+    most = float(known.max())
+    least = max(float(known.min()), FAINT * most)
     norm = LogNorm(least, most) if 0 < WIDE * least < most else None
     image = ax.imshow(values, origin="lower", extent=extent, norm=norm)
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
 
 
 def _hull(ax: Any, forces: Array) -> None:
-    from scipy.spatial import ConvexHull, QhullError
+    """Draw the hull of forces (k, 3), with equal axes; a line or plane where it is flat."""
+    from scipy.spatial import ConvexHull
 
-    try:
-        hull = ConvexHull(forces)
-    except QhullError:  # flat: too few coils for three directions
-        ax.plot(*forces.T, ".")
-        return
-    ax.plot_trisurf(*forces.T, triangles=hull.simplices, alpha=0.6, linewidth=0.2, edgecolor="k")
-    ax.set_box_aspect(np.ptp(forces, axis=0))
+    reach = max(float(np.abs(forces).max()), np.finfo(float).tiny)
+    sizes = np.linalg.svd(forces - forces.mean(axis=0), compute_uv=False)
+    if sizes[2] > FLAT * sizes[0]:
+        triangles = ConvexHull(forces).simplices
+        ax.plot_trisurf(*forces.T, triangles=triangles, alpha=0.6, linewidth=0.2, edgecolor="k")
+    else:  # too few coils for three directions
+        what = "plane" if sizes[1] > FLAT * sizes[0] else "line"
+        shape = what if sizes[0] > FLAT * reach else "point"
+        ax.plot(*np.where(np.abs(forces) > FLAT * reach, forces, 0.0).T, ".-")
+        ax.text2D(0.0, 0.95, f"only a {shape}: too few coils for more", transform=ax.transAxes)
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
+    ax.set_box_aspect((1, 1, 1))
+    ax.locator_params(nbins=5)

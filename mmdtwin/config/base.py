@@ -53,7 +53,10 @@ def read(kind: str, name: str | Path) -> tuple[dict[str, Any], str]:
             raise ConfigError(
                 f"{text_name}: no such file; give a YAML file or one of {_known(kind)}"
             )
-        text = path.read_text()
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{text_name}: cannot be read as text; give a YAML file") from error
     else:
         found = resources.files("mmdtwin.configs") / kind / f"{text_name}.yaml"
         if not found.is_file():

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from mmdtwin.config.base import load
 from mmdtwin.config.coils import CoilsConfig
-from mmdtwin.errors import OutOfWorkspaceError, UserError
+from mmdtwin.errors import ConfigError, OutOfWorkspaceError, UserError
 from mmdtwin.field import Evaluation
 from mmdtwin.geometry import Array
 from mmdtwin.sim.magnetics.differences import gradient_by_differences
@@ -68,9 +68,13 @@ class CoilSystem(HarmonicModel):
         Raises
         ------
         ConfigError
-            If there is no such system or its file is wrong.
+            If there is no such system, its file is wrong, or its coils cannot be.
         """
-        return cls(load(CoilsConfig, "coils", name_or_path), beyond)
+        config = load(CoilsConfig, "coils", name_or_path)
+        try:
+            return cls(config, beyond)
+        except ConfigError as error:
+            raise ConfigError(f"{name_or_path}: {error}") from error
 
     @property
     def nearest_winding(self) -> float:

@@ -44,3 +44,8 @@ def test_what_is_no_drawing_of_coils_is_refused_in_a_line(tmp_path):
         message = str(result.exception)
         assert message.startswith(f"{name}: is a {kind}; check is for coils as drawn")
         assert "\n" not in message
+
+
+def test_a_folder_in_the_reports_place_is_refused_before_the_work(tmp_path):
+    with pytest.raises(UserError, match=r"--json .*: is a folder; name a file"):
+        CliRunner().invoke(app, ["check", "--json", str(tmp_path)], catch_exceptions=False)

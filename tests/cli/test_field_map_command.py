@@ -1,5 +1,7 @@
 """`mmdtwin field map`: pictures of coils, magnets and calibrations, and refusals."""
 
+import re
+
 import numpy as np
 import pytest
 import yaml
@@ -157,3 +159,22 @@ def test_overlapping_coils_are_refused_by_the_file_they_are_in(tmp_path):
     path.write_text(yaml.safe_dump({**data, "coils": [*data["coils"], moved]}))
     with pytest.raises(ConfigError, match=r"coils\.0 and coils\.8 overlap"):
         run(path, "--out", tmp_path / "out")
+
+
+def test_a_field_that_is_missed_is_said_and_one_that_cannot_be_made_refused(tmp_path):
+    out = tmp_path / "out"
+    result = run("helmholtz-maxwell", "--field", "0,0,0.02", "--out", out)
+    assert re.search(
+        r"asked for \[0, 0, 20\] mT, made \[0, 0, 8\.99\].*current of coil 2", result.stdout
+    )
+    with pytest.raises(UserError, match=r"make nothing of \[10, 0, 0\] mT"):
+        run(one_pair(tmp_path), "--field", "0.01,0,0", "--out", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def one_pair(folder):
+    """A system of one Helmholtz pair along z."""
+    data, _ = read("coils", "helmholtz-maxwell")
+    path = folder / "pair.yaml"
+    path.write_text(yaml.safe_dump({**data, "coils": [data["coils"][2]]}))
+    return path

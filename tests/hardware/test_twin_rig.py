@@ -7,6 +7,7 @@ import pytest
 from mmdtwin.actuation import CoilCurrents, MagnetPose
 from mmdtwin.config import load_scenario
 from mmdtwin.errors import ConfigError, UserError
+from mmdtwin.hardware import open_rig
 from mmdtwin.hardware.twin.arm_drive import ArmDrive
 from mmdtwin.hardware.twin.rig import TwinRig
 from mmdtwin.pose import pose_vector
@@ -241,3 +242,23 @@ def test_the_magnet_follows_with_its_lag_and_within_its_speed(distance):
 def test_controllers_of_currents_say_so_when_the_rig_holds_a_magnet():
     with make(scenario="soft-sheet-magnet") as rig, pytest.raises(UserError, match="by currents"):
         _ = rig.describe().coil_limits
+
+
+def test_open_rig_takes_the_scenarios_own_rig():
+    with open_rig(scenario="soft-sheet-magnet") as rig:
+        assert rig.describe().actuations == (MagnetPose,)
+
+
+def test_telemetry_says_when_the_magnet_retreats_for_want_of_a_command():
+    with make(scenario="soft-sheet-magnet") as rig:
+        rig.prepare(start_of(rig), 1)
+        rig.arm()
+        rig.next_frame(1.0)
+        assert rig.telemetry().faults == ()
+        pose = rig.telemetry().pose
+        rig.apply(MagnetPose(T_world_magnet=pose, seq=rig.next_seq(), valid_for=0.2))
+        rig.next_frame(1.0)
+        assert rig.telemetry().faults == ()
+        for _ in range(5):
+            rig.next_frame(1.0)
+        assert rig.telemetry().faults == ("no command in force: the magnet retreats",)

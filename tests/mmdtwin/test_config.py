@@ -139,3 +139,10 @@ def test_overrides_do_not_change_their_input_and_reach_the_hash():
 
 def test_digest_does_not_depend_on_key_order():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "noise.yaml"
+    path.write_bytes(bytes(range(128, 256)))
+    with pytest.raises(ConfigError, match="cannot be read as text"):
+        load_scenario(path)
