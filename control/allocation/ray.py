@@ -5,6 +5,7 @@ x = sqrt(R) e with effective currents e, so that |x|^2 is the loss of coils that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import daqp
@@ -42,14 +43,14 @@ class Ray:
 
     def __init__(self, exact: Array, free: Array, reach: Reach, near: Array | None) -> None:
         self._reach, self._root = reach, np.sqrt(reach.resistance)
-        self._length = float(np.linalg.norm(exact))
+        self._length = _norm(exact)
         self._direction = exact / self._length if self._length > 0.0 else exact
         self._free = free
         low, high = self._reach.box
         self._low, self._high = low * self._root, high * self._root
         self._none = np.zeros(len(low))
         self._pull = self._none if near is None else self._loss_slopes(near)[0]
-        self._most = float(np.linalg.norm(np.maximum(np.abs(self._low), np.abs(self._high))))
+        self._most = _norm(np.maximum(-self._low, self._high))
 
     def part(self, x: Array) -> float:
         """Return the part of the target that x makes; 1 where the rest is rounding."""
@@ -116,10 +117,11 @@ class Ray:
 
     def _program(self, push: float) -> Array | None:
         """Minimise |x|^2 / 2 - push y[0] over y, with y[0] from 0 to all of the target."""
-        basis = np.column_stack([self._direction, self._free.T])
+        basis = np.concatenate([self._direction[None], self._free]).T.copy()
         linear = np.zeros(basis.shape[1])
         linear[0] = -push
-        low, high = np.append(0.0, self._low), np.append(self._length, self._high)
+        low, high = np.empty(len(basis) + 1), np.empty(len(basis) + 1)
+        low[0], low[1:], high[0], high[1:] = 0.0, self._low, self._length, self._high
         try:
             y = minimum(np.eye(len(linear)), linear, basis, low, high)
         except ArithmeticError:
@@ -175,6 +177,10 @@ class Ray:
 
         difference = rise(currents + CURRENT_STEP) - rise(currents - CURRENT_STEP)
         return self._root * rise(currents), difference / (2 * CURRENT_STEP) / slope(currents)
+
+
+def _norm(vector: Array) -> float:
+    return math.sqrt(vector @ vector)  # a third of the time of numpy's
 
 
 def minimum(hessian: Array, linear: Array, rows: Array, low: Array, high: Array) -> Array | None:

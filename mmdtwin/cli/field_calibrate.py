@@ -52,8 +52,9 @@ def calibrate(
     from mmdtwin.config.coils import CoilsConfig
     from mmdtwin.files import write_json
     from mmdtwin.sim.magnetics.calibration.calibrate import calibrate as fit
+    from mmdtwin.sim.magnetics.calibration.registration import read_fiducials
     from mmdtwin.sim.magnetics.calibration.report import calibration_of, plot
-    from mmdtwin.sim.magnetics.calibration.samples import read_fiducials, read_samples
+    from mmdtwin.sim.magnetics.calibration.samples import read_samples
 
     _check_yaml(out, json)
     config = load(CoilsConfig, "coils", coils) if coils is not None else None
@@ -96,8 +97,8 @@ def import_mpem(
     from mmdtwin.files import write_json
     from mmdtwin.sim.magnetics.calibration.calibration import Calibration
     from mmdtwin.sim.magnetics.calibration.mpem import errors_at, read_mpem, read_nodes
+    from mmdtwin.sim.magnetics.calibration.reading import sha256_of
     from mmdtwin.sim.magnetics.calibration.records import DataRecord, MultipoleRecord
-    from mmdtwin.sim.magnetics.calibration.samples import sha256_of
 
     if out is not None or json is not None:
         _check_yaml(out, json)
@@ -128,16 +129,15 @@ def import_mpem(
 
 
 def _check_yaml(out: Path | None, json: Path | None) -> None:
-    from mmdtwin.files import writable_dir
+    from mmdtwin.files import writable_file
 
     if out is not None:
         if out.suffix not in (".yaml", ".yml"):
             raise UserError(f"--out {out}: a calibration is YAML; use a name ending in .yaml")
-        if out.is_dir():
-            raise UserError(f"--out {out}: is a folder; name a file")
-        writable_dir(out.parent)
+        writable_file(out, "--out")
+        writable_file(out.with_suffix(".png"), "--out")  # the plots
     if json is not None:
-        writable_dir(json.parent, "--json")
+        writable_file(json, "--json")
 
 
 def _head(calibration: Calibration) -> dict[str, Any]:
@@ -186,7 +186,24 @@ def _figures_table(figures: dict[str, Any]) -> Any:
             position | {"value_error": position["error"]}, "value", 1e3, "mm"
         )
         table.add_row("position offset", value, f"{error}, from {position['from']}")
+    if figures["registration"] is not None:
+        for row in _registration_rows(figures["registration"]):
+            table.add_row(*row)
     return table
+
+
+def _registration_rows(placed: dict[str, Any]) -> list[tuple[str, str, str]]:
+    fiducials = f"{placed['fiducials']} fiducials, rms {placed['rms'] * 1e3:.3f} mm"
+    if placed["origin_error"] is None:
+        origin = ", ".join(f"{x * 1e3:.3f}" for x in placed["origin"])
+        unknown = "error unknown: three tell nothing across their plane"
+        return [("stage's origin", f"{origin} mm", f"{fiducials}; {unknown}")]
+    origin, error = _with_error(placed, "origin", 1e3, "mm")
+    samples = f"+- {placed['samples_error'] * 1e3:.3f} mm"
+    return [
+        ("stage's origin", origin, f"{error}, from {fiducials}"),
+        ("samples' places", samples, "error of the registration there, rms length"),
+    ]
 
 
 def _with_error(values: dict[str, Any], key: str, factor: float, unit: str) -> tuple[str, str]:

@@ -16,6 +16,10 @@ from mmdtwin.sim.magnetics.calibration.study import Hidden, HiddenSystem
 
 OCTOMAG = Path(__file__).parents[1] / "data" / "octomag"
 SEED = 8
+IDENTITY = np.eye(3)
+# A stage turned by 90 deg about z and 30 mm away.
+TURN, SHIFT = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.array([0.03, 0.0, 0.01])
+FIDUCIALS = np.array([[0.0, 0, 0], [0.05, 0, 0], [0, 0.05, 0], [0, 0, 0.05]])
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +30,13 @@ def system():
 @pytest.fixture
 def samples(system, tmp_path):
     rows, _ = system.measure()
+    return written(tmp_path, rows.positions, rows)
+
+
+def written(tmp_path, positions, rows, turn=IDENTITY):
+    """A file of samples; `turn` takes its axes to those of the rows."""
     path = tmp_path / "samples.csv"
-    table = np.hstack([rows.positions, rows.currents, rows.fields])
+    table = np.hstack([positions, rows.currents, rows.fields @ turn])
     np.savetxt(path, table, delimiter=",", header="x,y,z,i1,i2,i3,bx,by,bz", comments="")
     return path
 
@@ -62,24 +71,70 @@ def test_calibrate_writes_calibration_plots_and_figures(system, samples, tmp_pat
     assert np.sqrt(np.mean(np.sum(error**2, axis=1))) < 0.5e-3
 
 
-def test_fiducials_move_samples_into_the_coils_frame(system, tmp_path):
-    """A stage turned by 90 deg about z and 30 mm away: fields and positions turn with it."""
+def on_a_stage(system, tmp_path, fiducials=FIDUCIALS, noise=0.0):
+    """Samples in the stage's frame and fiducials, with how far each of these is off."""
     rows, _ = system.measure()
-    turn, shift = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.array([0.03, 0.0, 0.01])
-    table = np.hstack([(rows.positions - shift) @ turn, rows.currents, rows.fields @ turn])
-    samples, fiducials = tmp_path / "samples.csv", tmp_path / "fiducials.csv"
-    np.savetxt(samples, table, delimiter=",", header="x,y,z,i1,i2,i3,bx,by,bz", comments="")
-    stage = np.array([[0.0, 0, 0], [0.05, 0, 0], [0, 0.05, 0], [0, 0, 0.05]])
-    table = np.hstack([stage, stage @ turn.T + shift])
+    path, off = tmp_path / "fiducials.csv", np.random.default_rng(0).normal(0, 1, fiducials.shape)
+    table = np.hstack([fiducials, fiducials @ TURN.T + SHIFT + noise * off])
     header = "x,y,z,x_coils,y_coils,z_coils"
-    np.savetxt(fiducials, table, delimiter=",", header=header, comments="")
+    np.savetxt(path, table, delimiter=",", header=header, comments="")
+    return written(tmp_path, (rows.positions - SHIFT) @ TURN, rows, TURN), path
+
+
+def test_fiducials_move_samples_into_the_coils_frame(system, tmp_path):
+    """Fields and positions turn with the stage; where the sensor is on it stays unknown."""
+    samples, fiducials = on_a_stage(system, tmp_path)
     out, report = tmp_path / "my.yaml", tmp_path / "my.json"
     args = ("--coils", "navion-like", "--out", out, "--fiducials", fiducials, "--json", report)
-    assert run("calibrate", samples, *args).exit_code == 0
+    result = run("calibrate", samples, *args)
+    assert "stage's origin" in result.stdout and "4 fiducials" in result.stdout
     figures = json.loads(report.read_text())
     assert figures["rmse_held_out"] < 0.6e-3
-    assert np.allclose(figures["sensor"]["position_offset"]["value"], shift)
-    assert "4 fiducials" in figures["sensor"]["position_offset"]["from"]
+    assert np.allclose(figures["registration"]["origin"], SHIFT)
+    assert np.allclose(figures["registration"]["rotation"], [0, 0, np.pi / 2])
+    assert figures["sensor"]["position_offset"]["value"] is None
+    assert Calibration.load(out).record.sensor.position_offset is None
+
+
+@pytest.mark.parametrize("n", [4, 3])
+def test_parametric_with_fiducials_tells_stage_and_sensor_apart(tmp_path, n):
+    """The stage's origin comes from fiducials off by 0.02 mm, the sensor's 1 mm from the coils.
+
+    Their errors are separate. Registration adds its own to the sensor's: four standard errors of
+    both. The file holds what the table says.
+    """
+    drawing = load(CoilsConfig, "coils", "navion-like")
+    system = HiddenSystem(drawing, Hidden(samples=120, shift=0.0, tilt=0.0), SEED)
+    samples, fiducials = on_a_stage(system, tmp_path, FIDUCIALS[:n], noise=2e-5)
+    out, report = tmp_path / "my.yaml", tmp_path / "my.json"
+    args = ("--coils", "navion-like", "--out", out, "--fiducials", fiducials, "--json", report)
+    result = run("calibrate", samples, "--model", "parametric", *args)
+    assert result.exit_code == 0, result.output
+    figures = json.loads(report.read_text())
+    offset, placed = figures["sensor"]["position_offset"], figures["registration"]
+    assert offset["value"] == list(Calibration.load(out).record.sensor.position_offset)
+    assert np.abs(np.array(placed["origin"]) - SHIFT).max() < 1e-4
+    if n == 3:
+        assert placed["origin_error"] is placed["samples_error"] is None
+        assert "error unknown" in result.stdout
+        return
+    assert (np.abs(np.array(placed["origin"]) - SHIFT) < 4 * np.array(placed["origin_error"])).all()
+    bound = 4 * np.hypot(offset["error"], placed["samples_error"])
+    assert (np.abs(np.array(offset["value"]) - system.offset) < bound).all()
+    assert 0.02e-3 / 2 < placed["samples_error"] < bound.max() < 0.7e-3
+    assert "samples' places" in result.stdout
+
+
+def test_samples_beside_the_centre_are_refused_before_the_fit(system, tmp_path):
+    """All lie beyond z = 10 mm: nothing is fitted or written, and the message is one line."""
+    rows, _ = system.measure()
+    above = np.array([0.0, 0.0, 0.012 - rows.positions[:, 2].min()])
+    path = written(tmp_path, rows.positions + above, rows)
+    out = tmp_path / "my.yaml"
+    for coils in (("--coils", "navion-like"), ()):
+        message = refused("calibrate", path, *coils, "--out", out)
+        assert "the centre of the coils lies at least 1" in message and "fiducials" in message
+    assert not out.exists()
 
 
 def test_calibrate_refuses(samples, tmp_path):
@@ -110,3 +165,14 @@ def test_import_checks_nodes_and_writes(tmp_path):
 def test_import_refuses_another_coil_count():
     message = refused("import", OCTOMAG / "mpem_calibration.yaml", "--coils", "navion-like")
     assert "is of 8 coils; the system has 3" in message
+
+
+@pytest.mark.parametrize("option", ["--json", "--out"])
+def test_a_folder_in_the_way_is_refused_before_the_fit(samples, tmp_path, option):
+    """In the report's place, or in that of the plots beside the calibration."""
+    (tmp_path / "cal.png").mkdir()
+    out = tmp_path / ("cal.yaml" if option == "--out" else "other.yaml")
+    text = refused("calibrate", samples, "--coils", "navion-like", "--out", out, "--json", tmp_path)
+    assert f"{option} " in text
+    assert "is a folder; name a file" in text
+    assert not out.exists()

@@ -17,13 +17,14 @@ from mmdtwin.sim.magnetics.calibration.robust import (
     Solution,
     State,
     huber,
+    minimum,
     noise_of,
     solve,
     tukey,
     with_scales,
 )
 from mmdtwin.sim.magnetics.calibration.samples import MARGIN, Mask, Samples, check
-from mmdtwin.sim.magnetics.calibration.terms import DRAWN_PRIOR, Drawn, Free
+from mmdtwin.sim.magnetics.calibration.terms import DRAWN_PRIOR, Drawn, Free, drawn_field
 from mmdtwin.sim.magnetics.windings import nearest_winding
 
 FREE_DEGREE = 4  # of the harmonics that are added to a drawing: what iron nearby does varies slowly
@@ -50,7 +51,8 @@ class Fitted:
         With terms about the solution.
     solution : Solution
     held_out : (n, 3) array
-        Residuals of each sample in a fit that did not see it, T, in the sensor's axes.
+        Residuals of each sample in a fit to the other folds, T, in the sensor's axes. Degree, laws
+        of the cores, strength of the priors and noise are those that all samples gave.
     nominal : (n, 3) array or None
         Residuals of the coils as drawn.
     """
@@ -152,10 +154,14 @@ def _with_noise(problem: Problem, solution: Solution) -> Problem:
 
 
 def _held_out(problem: Problem, state: State, folds: list[Mask]) -> Array:
-    """Return residuals (n, 3) of each fold in a fit to the others, T."""
+    """Return residuals (n, 3) of each fold in a fit to the others, T.
+
+    The state is fitted anew, from the one of all rows on and with its terms. What few numbers
+    decide for all coils stays as all rows decided it: laws, strength of the priors, noise.
+    """
     result = np.empty_like(problem.measured)
     for fold in folds:
-        fitted = solve(problem.rows(~fold), state, tukey).state
+        fitted = minimum(problem.rows(~fold), state, tukey)
         result[fold] = problem.rows(fold).residuals(fitted)
     return result
 
@@ -174,11 +180,10 @@ def _folds(samples: Samples, n_folds: int) -> list[Mask]:
 
 def _best_degree(samples: Samples, cores: Mask, guess: Array, n_folds: int) -> Free:
     """Return the harmonics of the degree that predicts held-out samples best."""
-    furthest = float(np.linalg.norm(samples.positions, axis=1).max())
     sizes = np.sqrt(np.mean(np.sum(samples.currents**2, axis=1)))
     size = float(np.sqrt(np.mean(np.sum(samples.fields**2, axis=1))) / sizes)
     numbers = 3 * len(samples)
-    families = [Free(furthest, degree, size, samples.n_coils) for degree in DEGREES]
+    families = [Free(samples.furthest, degree, size, samples.n_coils) for degree in DEGREES]
     allowed = [f for f in families if MARGIN * f.n_modes * samples.n_coils <= numbers]
     first = min(allowed, key=lambda f: abs(f.degree - START_DEGREE))
     problem, solution = _fit(samples, first, cores, guess)
@@ -186,10 +191,12 @@ def _best_degree(samples: Samples, cores: Mask, guess: Array, n_folds: int) -> F
 
     def misfit(family: Free) -> float:
         parameters = np.zeros((samples.n_coils, family.n_modes))
+        shared = min(family.n_modes, first.n_modes)  # lower degrees come first
+        parameters[:, :shared] = solution.state.parameters[:, :shared]
         terms = family.terms(samples.positions, parameters, np.zeros(3))
         there = replace(problem, terms=terms, scales=np.ones(int(terms.kinds.max()) + 1))
         state = replace(solution.state, parameters=parameters)
-        found = solve(there, state, huber).state
+        found = minimum(there, state, huber)
         squares = np.sum(_held_out(there, found, folds) ** 2, axis=1) / problem.noise**2
         return float(np.mean(huber(squares)[0]))
 
@@ -216,18 +223,15 @@ def _logit(share: Array | float) -> Array:
 
 def _nominal(samples: Samples, config: CoilsConfig) -> Array:
     """Return the residuals of the coils as drawn, (n, 3) T."""
-    lengths = np.linalg.norm(samples.positions, axis=1)
-    nearest, furthest = nearest_winding(config), float(lengths.max())
+    nearest, furthest = nearest_winding(config), samples.furthest
     if furthest >= nearest:
+        row = int(np.linalg.norm(samples.positions, axis=1).argmax()) + 1
         raise UserError(
-            f"{samples.path}: row {int(lengths.argmax()) + 1}: {furthest * 1e3:.1f} mm from the"
+            f"{samples.path}: row {row}: {furthest * 1e3:.1f} mm from the"
             f" centre of the coils; allowed is nearer than the nearest winding,"
             f" {nearest * 1e3:.1f} mm"
         )
-    parameters = np.zeros((samples.n_coils, 1))
-    terms = Drawn(config, 0, rigid=True).terms(samples.positions, parameters, np.zeros(3))
-    effective = config.saturation.effective(samples.currents)
-    made = np.einsum("nc,ncj->nj", effective, terms.base)
+    made = drawn_field(config, samples.positions, samples.currents)
     ratio = float(np.median(np.linalg.norm(samples.fields, axis=1)))
     ratio /= max(float(np.median(np.linalg.norm(made, axis=1))), 1e-15)
     if not 1 / UNIT_FACTOR < ratio < UNIT_FACTOR:

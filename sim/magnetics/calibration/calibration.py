@@ -17,6 +17,7 @@ from mmdtwin.errors import ConfigError
 from mmdtwin.field import CoilModel
 from mmdtwin.files import digest, replacing
 from mmdtwin.geometry import Array
+from mmdtwin.sim.magnetics.calibration.reading import read_mapping
 from mmdtwin.sim.magnetics.calibration.records import (
     FORMAT,
     VERSION,
@@ -78,7 +79,7 @@ class Calibration:
         ConfigError
             If it is none, or of another version.
         """
-        data = _mapping(path)
+        data = read_mapping(path, "a calibration file")
         if data.get("format") != FORMAT:
             hint = "; `mmdtwin field import` reads it" if "Coil_List" in data else ""
             raise ConfigError(f"{path}: not a calibration file (format: {FORMAT}){hint}")
@@ -146,15 +147,3 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
-
-
-def _mapping(path: str | Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as text; give a calibration file") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys to values")
-    return data

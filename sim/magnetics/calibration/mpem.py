@@ -27,13 +27,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from mmdtwin.errors import ConfigError, UserError
 from mmdtwin.geometry import Array, unit
 from mmdtwin.sim.magnetics.calibration.multipoles import MultipoleModel, Region, Sources
-from mmdtwin.sim.magnetics.calibration.samples import check_columns, check_finite, read_table
+from mmdtwin.sim.magnetics.calibration.reading import (
+    check_columns,
+    check_finite,
+    read_mapping,
+    read_table,
+)
 
 # The sources are devices of a fit, not windings, and lie as near as the fit put them. A dipole's
 # field at this share of its distance is (1 - 0.6)^-3 = 16 times that at the centre; closer to it
@@ -83,8 +87,9 @@ def read_mpem(path: str | Path, box: tuple[Array, Array] | None = None) -> Impor
     ConfigError
         If something is missing or wrong: file, coil, source and key are named.
     """
-    data = _mapping(path)
-    where = str(path)
+    data, where = read_mapping(path, "an MPEM calibration"), str(path)
+    if "Coil_List" not in data:
+        raise ConfigError(f"{where}: Coil_List is missing; expected an MPEM calibration")
     names = _names(data, "Coil_List", where)
     _check_all_listed(data, names, where)
     coils = {name: _coil(data, name, where) for name in names}
@@ -176,18 +181,6 @@ def errors_at(model: MultipoleModel, nodes: Nodes) -> Array:
     made = model.unit_field(nodes.positions)[np.arange(len(nodes.coil)), nodes.coil]
     errors = np.abs(made - nodes.fields).max(axis=1)
     return np.array([errors[nodes.coil == k].max() for k in range(model.n_coils)])
-
-
-def _mapping(path: str | Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as text; give an MPEM file (YAML)") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict) or "Coil_List" not in data:
-        raise ConfigError(f"{path}: Coil_List is missing; expected an MPEM calibration")
-    return data
 
 
 def _names(parent: dict[str, Any], key: str, where: str) -> list[str]:

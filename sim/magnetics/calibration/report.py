@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.spatial import ConvexHull
 
 from mmdtwin.files import replacing
 from mmdtwin.geometry import Array
@@ -18,7 +17,8 @@ from mmdtwin.sim.magnetics.calibration.records import (
     SaturationRecord,
     SensorRecord,
 )
-from mmdtwin.sim.magnetics.calibration.samples import Registration
+from mmdtwin.sim.magnetics.calibration.registration import Registration
+from mmdtwin.sim.magnetics.calibration.samples import hull_radius
 from mmdtwin.sim.magnetics.calibration.terms import Drawn
 
 WORST = 10  # rows shown
@@ -71,10 +71,8 @@ def covered_radius(fitted: Fitted) -> float:
     Up to a quarter more than the largest ball inside the samples' hull, at most a twentieth
     further than the furthest sample, and never beyond the workspace of the coils as drawn.
     """
-    positions = fitted.samples.positions
-    hull = float(-ConvexHull(positions).equations[:, 3].max())  # negative if outside
-    furthest = float(np.linalg.norm(positions, axis=1).max())
-    bounds = [BEYOND_HULL * hull, BEYOND_SAMPLES * furthest]
+    samples = fitted.samples
+    bounds = [BEYOND_HULL * hull_radius(samples.positions), BEYOND_SAMPLES * samples.furthest]
     if isinstance(fitted.family, Drawn):
         bounds.append(fitted.family.scale)
     return min(bounds)
@@ -125,8 +123,9 @@ def figures(fitted: Fitted, registration: Registration | None = None) -> dict[st
             "rotation_error": errors[:3].tolist(),
             "offset": state.bias.tolist(),
             "offset_error": errors[3:6].tolist(),
-            "position_offset": _position_offset(fitted, errors, registration),
+            "position_offset": _position_offset(fitted, errors[6:]),
         },
+        "registration": None if registration is None else _placed(fitted, registration),
     }
 
 
@@ -158,26 +157,33 @@ def _sensor_errors(fitted: Fitted) -> Array:
     return fitted.solution.errors[-9:]
 
 
-def _position_offset(
-    fitted: Fitted, errors: Array, registration: Registration | None
-) -> dict[str, Any]:
-    if registration is not None:
-        return {
-            "value": registration.T_coils_stage[:3, 3].tolist(),
-            "error": [registration.rms / np.sqrt(registration.n)] * 3,
-            "from": f"{registration.n} fiducials, rms {registration.rms * 1e3:.2f} mm",
-        }
+def _position_offset(fitted: Fitted, errors: Array) -> dict[str, Any]:
+    """Return how far the sensor is from where the samples, as registered, say it is."""
     if isinstance(fitted.family, Drawn) and fitted.family.rigid:
         return {
             "value": fitted.state.offset.tolist(),
-            "error": errors[6:9].tolist(),
+            "error": errors.tolist(),
             "from": "the coils as drawn, and only as true as they lie so",
         }
     return {
         "value": None,
         "error": None,
         "from": "not reported: a moved harmonic field is harmonic, so that coils and sensor cannot"
-        " be told apart; use --model parametric or --fiducials",
+        " be told apart; use --model parametric, or place the stage by --fiducials",
+    }
+
+
+def _placed(fitted: Fitted, registration: Registration) -> dict[str, Any]:
+    """Return where the stage lies in the coils' frame, and how well that places the samples."""
+    points = np.vstack([registration.origin, fitted.samples.positions])
+    errors = registration.errors_at(points)
+    return {
+        "fiducials": len(registration.fiducials),
+        "rms": registration.rms,
+        "origin": registration.origin.tolist(),
+        "origin_error": None if errors is None else errors[0].tolist(),
+        "rotation": registration.turn.tolist(),
+        "samples_error": None if errors is None else rms(errors[1:]),
     }
 
 

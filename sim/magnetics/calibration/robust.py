@@ -228,6 +228,11 @@ class Solution:
 
 
 def solve(problem: Problem, state: State, weigh: Weighing) -> Solution:
+    """Return the minimum from a state on, with errors."""
+    return _solution(problem, minimum(problem, state, weigh), weigh)
+
+
+def minimum(problem: Problem, state: State, weigh: Weighing) -> State:
     """Minimise from a state on."""
     damping, cost = 1e-3, problem.objective(state, weigh)
     for _ in range(STEPS):
@@ -241,11 +246,11 @@ def solve(problem: Problem, state: State, weigh: Weighing) -> Solution:
                 break
             damping *= 10
             if damping > 1e8:
-                return _solution(problem, state, weigh)
+                return state
         fall, state, cost, damping = cost - tried_cost, tried, tried_cost, damping / 10
         if fall < CONVERGED * max(1.0, len(problem.measured) ** 0.5):
             break
-    return _solution(problem, state, weigh)
+    return state
 
 
 def _normal_equations(

@@ -14,8 +14,7 @@ from mmdtwin.seeding import stream
 from mmdtwin.sim.magnetics.calibration.calibrate import Fitted, calibrate
 from mmdtwin.sim.magnetics.calibration.report import calibration_of, rms
 from mmdtwin.sim.magnetics.calibration.samples import Mask, Samples
-from mmdtwin.sim.magnetics.calibration.terms import moved_coil
-from mmdtwin.sim.magnetics.filaments import filaments_of
+from mmdtwin.sim.magnetics.calibration.terms import drawn_field, moved_coil
 
 REACH = 0.9  # of the workspace, in which samples and tests lie
 TESTS = 2000
@@ -98,7 +97,6 @@ class HiddenSystem:
         self.config = config.model_copy(update={"coils": tuple(coils)})
         self.offset = hidden.offset * _direction(rng)
         self.rotation = Rotation.from_rotvec(hidden.turn * _direction(rng)).as_matrix()
-        self._filaments = filaments_of(self.config)
 
     def draw(self, n: int, purpose: str) -> tuple[Array, Array]:
         """Return positions (n, 3) m and currents (n, c) A, uniform in ball and limits."""
@@ -111,8 +109,7 @@ class HiddenSystem:
 
     def field(self, positions: Array, currents: Array) -> Array:
         """Return the true field (n, 3) T in the coils' frame."""
-        unit_fields = np.stack([coil.field(positions) for coil in self._filaments], axis=1)
-        return np.einsum("nc,nci->ni", self.config.saturation.effective(currents), unit_fields)
+        return drawn_field(self.config, positions, currents)
 
     def readings(self, positions: Array, currents: Array) -> Array:
         """Return what a sensor without noise reads where it is said to be at `positions`."""
@@ -157,8 +154,7 @@ def study(
     fields = np.einsum(
         "nc,nci->ni", model.saturation.effective(currents), model.unit_field(positions)
     )
-    as_drawn = np.stack([coil.field(positions) for coil in filaments_of(config)], axis=1)
-    nominal = np.einsum("nc,nci->ni", config.saturation.effective(currents), as_drawn)
+    nominal = drawn_field(config, positions, currents)
     found = fitted.outliers
     outcome = Outcome(
         sensor_frame=rms(

@@ -148,7 +148,7 @@ class Drawn:
         """Return the terms at points (n, 3) m about parameters (c, k) and a position offset m."""
         m = self._n_drawn
         gain = 1 + parameters[:, :1]
-        drawn = _fields(self._moved(parameters), points + offset)
+        drawn = _unit_fields(self._moved(parameters), points + offset)
         modes = [drawn] if self.rigid else [drawn, *self._geometry_modes(points, parameters, gain)]
         base, kinds = gain * drawn, DRAWN_KINDS[:m]
         prior = np.tile(DRAWN_PRIOR[:m], (len(gain), 1))
@@ -205,7 +205,7 @@ class Drawn:
             for sign in (1.0, -1.0):
                 there = parameters.copy()
                 there[:, k] += sign * step
-                sides.append(_fields(self._moved(there), points))
+                sides.append(_unit_fields(self._moved(there), points))
             modes.append(gain * (sides[0] - sides[1]) / (2 * step))
         return modes
 
@@ -271,7 +271,13 @@ def moved_coil(coil: CoilConfig, geometry: Array) -> CoilConfig:
     return coil.model_copy(update=update)
 
 
-def _fields(config: CoilsConfig, points: Array) -> Array:
+def drawn_field(config: CoilsConfig, points: Array, currents: Array) -> Array:
+    """Return the field (n, 3) T of coils as drawn at points (n, 3) m and currents (n, c) A."""
+    effective = config.saturation.effective(currents)
+    return np.einsum("nc,ncj->nj", effective, _unit_fields(config, points))
+
+
+def _unit_fields(config: CoilsConfig, points: Array) -> Array:
     return np.stack([coil.field(points) for coil in filaments_of(config)], axis=1)
 
 
@@ -279,5 +285,5 @@ def _slopes(config: CoilsConfig, points: Array) -> Array:
     """Return the gradient (n, c, 3, 3) of the drawn unit fields by central differences."""
     step = STEPS[0]
     axes = np.eye(3) * step
-    sides = [_fields(config, points + a) - _fields(config, points - a) for a in axes]
+    sides = [_unit_fields(config, points + a) - _unit_fields(config, points - a) for a in axes]
     return np.stack(sides, axis=-1) / (2 * step)
