@@ -110,23 +110,22 @@ def draw(
             f" is known, {_known(model)}"
         )
     name = Path(system).stem
+    pictures = {"field.png": draw_field(slices, values, f"{name}: {about}")}
+    if model.saturation is not None:
+        cases = {}
+        if isinstance(model, CoilSystem):  # others know no limits
+            cases = _force_cases(model, centre, moment or MOMENT, float(np.linalg.norm(wanted)))
+        pictures["capability.png"] = draw_capability(model, middle, reach, cases)
+    objects = model.to_magpylib(inputs) if hasattr(model, "to_magpylib") else None
+    if objects is not None:
+        pictures["setup.png"] = draw_setup(objects, name)
     with making(out):
-        written = [out / "field.png"]
-        save(draw_field(slices, values, f"{name}: {about}"), written[-1])
-        if model.saturation is not None:
-            cases = {}
-            if isinstance(model, CoilSystem):  # others know no limits
-                cases = _force_cases(model, centre, moment or MOMENT, float(np.linalg.norm(wanted)))
-            written.append(out / "capability.png")
-            save(draw_capability(model, middle, reach, cases), written[-1])
-        if hasattr(model, "to_magpylib"):
-            objects = model.to_magpylib(inputs)
-            written.append(out / "setup.png")
-            save(draw_setup(objects, name), written[-1])
-            if interactive:
-                written.append(out / "setup.html")
-                write_interactive(objects, written[-1])
-    typer.echo("wrote " + ", ".join(str(path) for path in written))
+        for file, figure in pictures.items():
+            save(figure, out / file)
+        if interactive:
+            write_interactive(objects, out / "setup.html")
+    files = [*pictures, *(["setup.html"] if interactive else [])]
+    typer.echo("wrote " + ", ".join(str(out / file) for file in files))
 
 
 def kind_of(model: FieldModel) -> str:
