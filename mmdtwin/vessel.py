@@ -17,6 +17,7 @@ from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array, arclength, unit
 
 PATH_STEP = 0.2e-3  # m between the points of a route
+ROUNDING = 1e-9  # steps: a whole number of them is not to become one more
 SMOOTHING_LENGTH = 0.8e-3  # m, Gaussian sigma that rounds the corners where branches meet
 _RAW_STEP = 0.05e-3  # m, spacing at which a route is smoothed
 _NEIGHBOURS = 32  # centreline points tried for a ball about a point of a route
@@ -274,7 +275,7 @@ class VesselMap:
         raw, names = self._join(pieces)
         smooth = smoothed(raw, SMOOTHING_LENGTH / _RAW_STEP)
         s = arclength(smooth)
-        n = max(2, int(np.ceil(s[-1] / PATH_STEP)) + 1)
+        n = max(2, int(np.ceil(s[-1] / PATH_STEP - ROUNDING)) + 1)
         even = np.linspace(0.0, s[-1], n)
         points = np.stack([np.interp(even, s, smooth[:, i]) for i in range(3)], axis=1)
         nearest = np.clip(np.searchsorted(s, even), 0, len(s) - 1)
@@ -305,7 +306,7 @@ class VesselMap:
     def _join(self, pieces: list[_Piece]) -> tuple[Array, list[str]]:
         points, names = [], []
         for i, (name, begin, to) in enumerate(pieces):
-            n = max(2, int(np.ceil(abs(to - begin) / _RAW_STEP)) + 1)
+            n = max(2, int(np.ceil(abs(to - begin) / _RAW_STEP - ROUNDING)) + 1)
             skip = 0 if i == 0 else 1  # the node belongs to the piece before
             points.append(self.branches[name].at(np.linspace(begin, to, n)[skip:])[0])
             names.extend([name] * (n - skip))
