@@ -99,7 +99,7 @@ class WellMaker:
         self._saturation = field_model.saturation
         n = field_model.n_inputs
         self._axes = axes = aligning_rotation(along, vector("hill", hill)).T
-        field, gradient = field_model.jacobian(p[None], np.zeros(n))
+        field, gradient = field_model.units(p[None])
         self._field = field[0].T
         self._force, *turned = (
             force_rows(gradient[0], m)
@@ -168,7 +168,7 @@ def _stiffness_rows(model: FieldModel, point: Array, moment: Array, axes: Array)
     distance = float(np.linalg.norm(point))
     middle = point * (max(reach, 0.0) / distance) if distance > reach else point
     places = np.concatenate([middle + DIFFERENCE * axes, middle - DIFFERENCE * axes])
-    _, gradient = model.jacobian(places, np.zeros(model.n_inputs))
+    _, gradient = model.units(places)
     force = np.einsum("j,kcji,ai->kac", moment, gradient, axes)
     slope = (force[3:] - force[:3]) / (2 * DIFFERENCE)  # [place axis, force axis, input]
     return np.stack([slope[i, j] for i, j in COMPONENTS])

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmdtwin.actuation import Actuation, CoilCurrents, MagnetPose, Waveform
 from mmdtwin.clock import SimClock
-from mmdtwin.config import MagnetTwinRigConfig, ScenarioConfig
+from mmdtwin.config import MagnetTwinRigConfig, ScenarioConfig, TwinRigConfig
 from mmdtwin.errors import RigError
 from mmdtwin.field import FieldModel
 from mmdtwin.frame import Frame, Stale
@@ -152,10 +152,10 @@ class TwinRig(Rig):
         """Return the model that the rig goes by, and the id of its calibration if it is one."""
         from mmdtwin.sim.magnetics.calibration.calibration import Calibration
 
-        path = getattr(self.scenario.rig, "calibration", None)
-        if path is None:
+        rig = self.scenario.rig
+        if not isinstance(rig, TwinRigConfig) or rig.calibration is None:
             return self.world.field_model, None
-        calibration = Calibration.load(path)
+        calibration = Calibration.load(rig.calibration)
         calibration.check_matches(len(self.scenario.rest_inputs))
         return calibration.model, calibration.id
 

@@ -25,9 +25,6 @@ from numba import njit
 
 from mmdtwin.geometry import Array
 
-# Columns of kernel coefficients: Bx, By, Bz, then the gradient's five independent entries
-# xx, xy, xz, yy, yz (it is symmetric and traceless).
-N_KERNEL_COLUMNS = 8
 BLOCK = 4  # points that share a pass over the table: it is read from memory once for all
 
 

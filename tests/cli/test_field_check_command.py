@@ -9,9 +9,6 @@ from typer.testing import CliRunner
 from mmdtwin.cli.field import app
 from mmdtwin.config.base import read
 from mmdtwin.errors import UserError
-from mmdtwin.sim.magnetics import CoilSystem
-from mmdtwin.sim.magnetics.calibration.calibration import Calibration
-from mmdtwin.sim.magnetics.calibration.records import DataRecord, HarmonicRecord, SaturationRecord
 
 
 @pytest.mark.parametrize(("degree", "code"), [(12, 0), (4, 1)])
@@ -30,15 +27,8 @@ def test_exit_code_and_json_agree(tmp_path, degree, code):
     assert (written["seed"], written["points"]) == (7, 100)
 
 
-def test_what_is_no_drawing_of_coils_is_refused_in_a_line(tmp_path):
-    coils = CoilSystem.load("navion-like")
-    record = HarmonicRecord(
-        kind="harmonics", degree=coils.degree, scale=coils.scale, workspace_radius=0.05,
-        saturation=SaturationRecord.of(coils.saturation), potential=coils.potential.tolist(),
-    )  # fmt: skip
-    path = tmp_path / "mine.yaml"
-    Calibration.new(record, DataRecord(file="s.csv", sha256="0" * 64)).save(path)
-    for name, kind in ((path, "calibration"), ("cube-20mm", "magnet")):
+def test_what_is_no_drawing_of_coils_is_refused_in_a_line(calibration):
+    for name, kind in ((calibration, "calibration"), ("cube-20mm", "magnet")):
         result = CliRunner().invoke(app, ["check", str(name)])
         assert isinstance(result.exception, UserError)
         message = str(result.exception)

@@ -16,9 +16,7 @@ from mmdtwin.sim.magnetics import CoilSystem
 from mmdtwin.sim.magnetics.calibration.calibration import Calibration
 from mmdtwin.sim.magnetics.calibration.records import (
     DataRecord,
-    HarmonicRecord,
     MultipoleRecord,
-    SaturationRecord,
 )
 
 
@@ -45,18 +43,6 @@ def test_a_coil_system_gets_field_capability_and_setup(tmp_path):
 def test_a_magnet_gets_field_and_setup(tmp_path):
     run("cube-20mm", "--pose", "0,0,0.05,0.3,0,0", "--radius", "0.04", "--out", tmp_path / "m")
     assert pictures(tmp_path / "m") == ["field.png", "setup.png"]
-
-
-@pytest.fixture
-def calibration(tmp_path):
-    coils = CoilSystem.load("navion-like")
-    record = HarmonicRecord(
-        kind="harmonics", degree=coils.degree, scale=coils.scale, workspace_radius=0.05,
-        saturation=SaturationRecord.of(coils.saturation), potential=coils.potential.tolist(),
-    )  # fmt: skip
-    path = tmp_path / "mine.yaml"
-    Calibration.new(record, DataRecord(file="s.csv", sha256="0" * 64)).save(path)
-    return path
 
 
 @pytest.fixture
