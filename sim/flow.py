@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from mmdtwin.config.phantom import FlowConfig
+from mmdtwin.config.flow import FlowConfig
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array
 from mmdtwin.vessel import VesselMap

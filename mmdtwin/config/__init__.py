@@ -4,9 +4,10 @@ from mmdtwin.config.arm import ArmConfig, JointConfig, PlacementConfig
 from mmdtwin.config.base import KINDS, Config, load, names, override, parse, read
 from mmdtwin.config.coils import CoilConfig, CoilsConfig
 from mmdtwin.config.device import DeviceConfig, SheetConfig
+from mmdtwin.config.flow import FlowConfig
 from mmdtwin.config.imager import BackgroundConfig, DetectorConfig, ImagerConfig
 from mmdtwin.config.magnet import MagnetConfig
-from mmdtwin.config.phantom import CtConfig, FlowConfig, PhantomConfig, ProceduralConfig
+from mmdtwin.config.phantom import CtConfig, PhantomConfig, ProceduralConfig
 from mmdtwin.config.rig import (
     MagnetTwinRigConfig,
     RegistrationErrorConfig,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from mmdtwin.config.base import Config
+from mmdtwin.config.flow import FlowConfig
 
 Vector = tuple[float, float, float]
 
@@ -85,15 +86,6 @@ class CtConfig(Config):
     def ends(self) -> tuple[str, ...]:
         """Open ends; the aortic root is closed."""
         return CT_ENDS
-
-
-class FlowConfig(Config):
-    """Steady flow of the fluid in the lumen."""
-
-    inlet: str  # an end's name
-    mean_speed: float = 0.0  # m/s at the inlet; negative flows out
-    viscosity: PositiveFloat  # Pa s
-    density: PositiveFloat  # kg/m3
 
 
 def _whole_if_listed(value: Any) -> Any:
