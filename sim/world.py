@@ -7,6 +7,7 @@ nothing moves the device but forces and torques.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -21,17 +22,18 @@ from mmdtwin.config import ScenarioConfig
 from mmdtwin.errors import PhysicsError, UserError
 from mmdtwin.field import Evaluation, FieldModel
 from mmdtwin.geometry import Array, aligning_rotation, apply, invert, rotate
-from mmdtwin.sim.bodies.sheet import MAX_REYNOLDS, Loads, SoftSheet
+from mmdtwin.rig import DeviceFacts
+from mmdtwin.sim.bodies import Ambient, Device, Medium, device_class
 from mmdtwin.sim.flow import Flow
 from mmdtwin.sim.magnetics import CoilSystem, Magnet
 from mmdtwin.sim.phantoms import Vessel, build_vessel
-from mmdtwin.sim.shapes import Boxes
+from mmdtwin.sim.shapes import Solids
 
 if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
 
 CHECK_PERIOD = 5e-3  # s between checks that the physics is within its validated range
-MAX_PENETRATION = 0.1e-3  # m of a collision sphere's centre beyond the wall: the wall is lost
+MAX_PENETRATION = 0.1e-3  # m that a collision sphere is inside the wall: the wall is lost
 PLACES = 6  # tried between a start and the centreline
 GRAVITY_WORLD = np.array([0.0, 0.0, -units.GRAVITY])
 
@@ -63,8 +65,10 @@ class WorldState:
     position: Array  # (3,) centre of mass
     velocity: Array  # (3,)
     direction: Array  # (3,) unit vector along the magnetic moment
-    nodes: Array  # (n, 3) link centres
+    nodes: Array  # (n, 3) points along the body
+    pieces: int  # one, but for liquids
     wall_contacts: int
+    contact_force: float  # N, sum of the wall's normal forces
     clearance: float  # m from the nearest collision sphere to the wall; negative inside it
 
 
@@ -90,6 +94,8 @@ class World:
     ----------
     T_world_vessel, T_world_coils : (4, 4) array
         True placements; set them before `reset`.
+    facts : DeviceFacts
+        What a laboratory knows of the device.
     inputs : (n_inputs,) array
         Currents that flow in the coils, A, or the pose of the magnet; set them between steps.
     held : bool
@@ -107,6 +113,9 @@ class World:
         self.scenario = scenario
         self.field_model = field_model or field_model_of(scenario)
         self.vessel = vessel or build_vessel(scenario.phantom)
+        self.facts: DeviceFacts = device_class(scenario.device).facts(
+            scenario.device, scenario.phantom.flow
+        )
         self._check_fit()
         self.flow = Flow(self.vessel.map, scenario.phantom.flow)
         self.T_world_vessel = np.eye(4)
@@ -115,7 +124,7 @@ class World:
         self.held = False
         self.time = 0.0
         self._client: BulletClient | None = None
-        self._device: SoftSheet | None = None
+        self._device: Device | None = None
 
     @classmethod
     def from_config(cls, scenario: ScenarioConfig) -> World:
@@ -128,7 +137,7 @@ class World:
         return world
 
     @property
-    def device(self) -> SoftSheet:
+    def device(self) -> Device:
         """The device's body, in the vessel's frame."""
         if self._device is None:
             raise UserError("world: call reset before using the device")
@@ -152,11 +161,10 @@ class World:
             self._client = self._connect()
             self._add_wall(self._client)
         elif self._device is not None:
-            self._client.removeBody(self._device.body)
-        phantom = self.scenario.phantom
-        self._device = SoftSheet(
-            self._client, self.scenario.device, phantom.flow, gravity, phantom.friction
-        )
+            self._device.remove()
+        phantom, config = self.scenario.phantom, self.scenario.device
+        medium = Medium(phantom.flow, gravity, phantom.friction, self.vessel)
+        self._device = device_class(config)(self._client, config, medium)
         up = -gravity / units.GRAVITY
         self._put(self._device, np.asarray(position, float), aligning_rotation(direction, up))
         self.inputs = self.scenario.rest_inputs
@@ -165,7 +173,7 @@ class World:
         self._next_check = CHECK_PERIOD
         self._to_coils = invert(self.T_world_coils) @ self.T_world_vessel
 
-    def _put(self, device: SoftSheet, position: Array, rotation: Array) -> None:
+    def _put(self, device: Device, position: Array, rotation: Array) -> None:
         """Place the device at a position, or from there towards the centreline until it fits."""
         centre = self.vessel.map.points[int(self.vessel.map.nearest(position)[0])]
         for share in np.linspace(0.0, 1.0, PLACES):
@@ -191,15 +199,18 @@ class World:
         field_at = self.field_model.at(self.inputs)
         end = self.time + dt
         while end - self.time > 1e-9:
-            h = device.push(end - self.time, self._loads(field_at))
+            ambient = self._ambient(field_at)
+            h = device.push(end - self.time, ambient)
             client.setTimeStep(h)
             client.stepSimulation()
             device.read()
             self.time += h
+            if not math.isfinite(float(device.points.sum())):
+                raise PhysicsError("the device's position is not finite")
         self.time = end
         if self.time >= self._next_check:
             self._next_check = self.time + CHECK_PERIOD
-            self._check()
+            self._check(self._ambient(field_at))
 
     def state(self) -> WorldState:
         """Return the state in the world frame."""
@@ -207,31 +218,27 @@ class World:
         device = self.device
         moment = device.moment
         norm = float(np.linalg.norm(moment))
-        along = moment / norm if norm > 1e-12 else device.axes()[0, :, 0]
+        along = moment / norm if norm > 1e-12 else device.direction
         return WorldState(
             time=self.time,
             position=apply(T, device.centre()),
             velocity=rotate(T, device.velocity()),
             direction=rotate(T, along),
             nodes=apply(T, device.nodes()),
+            pieces=device.pieces,
             wall_contacts=device.contacts(),
+            contact_force=device.contact_force(),
             clearance=self.clearance(),
         )
 
-    def boxes(self) -> Boxes:
+    def solids(self) -> Solids:
         """The device as an imager needs it, in the world frame."""
-        device, T = self.device, self.T_world_vessel
-        return Boxes(
-            centre=apply(T, device.nodes()),
-            rotation=T[:3, :3] @ device.axes(),
-            half_extents=device.half_extents(),
-            material=self.scenario.device.material,
-        )
+        return self.device.solids().placed(self.T_world_vessel)
 
     def clearance(self) -> float:
         """Smallest gap in m between the device's collision spheres and the wall."""
-        gap = self.vessel.sdf(self.device.surface()).min()
-        return float(gap) - self.scenario.device.thickness / 2
+        centres, radii = self.device.surface()
+        return float((self.vessel.sdf(centres) - radii).min())
 
     def field_at_device(self) -> Array:
         """Field (3,) T at the device's centre, in the world frame."""
@@ -245,34 +252,31 @@ class World:
             self._client.disconnect()
             self._client = self._device = None
 
-    def _loads(self, field_at: Evaluation) -> Loads:
-        nodes = self.device.nodes()
+    def _ambient(self, field_at: Evaluation) -> Ambient:
+        points = self.device.points
         rotation = self._to_coils[:3, :3]
-        field, gradient = field_at(nodes @ rotation.T + self._to_coils[:3, 3])
-        return Loads(
+        field, gradient = field_at(points @ rotation.T + self._to_coils[:3, 3])
+        n = len(points)
+        return Ambient(
             field=field @ rotation,
             gradient=rotation.T @ gradient @ rotation,
-            flow=self.flow.velocity(nodes),
+            flow=self.flow.velocity(points),
+            flow_gradient=np.zeros((n, 3, 3)),
+            flow_laplacian=np.zeros((n, 3)),
         )
 
-    def _check(self) -> None:
-        device = self.device
-        nodes = device.nodes()
-        if not np.isfinite(nodes).all():
-            raise PhysicsError("the device's position is not finite")
+    def _check(self, ambient: Ambient) -> None:
         clearance = self.clearance()
         if clearance < -MAX_PENETRATION:
             raise PhysicsError(f"the device is {-clearance * 1e6:.0f} um inside the wall")
-        reynolds = device.reynolds(self.flow.velocity(nodes))
-        if reynolds > MAX_REYNOLDS:
-            raise PhysicsError(f"Re = {reynolds:.0f} is above {MAX_REYNOLDS:.0f}, the drag's range")
+        self.device.check(ambient)
 
     def _check_fit(self) -> None:
-        lumen, width = self.vessel.minimum_lumen, self.scenario.device.width
+        lumen, width = self.vessel.minimum_lumen, self.facts.width
         if lumen <= width:
             raise UserError(
                 f"phantom: minimum lumen {lumen * 1e3:.2f} mm is narrower than the device "
-                f"({width * 1e3:.2f} mm wide); choose a wider phantom or a smaller device.width"
+                f"({width * 1e3:.2f} mm wide); choose a wider phantom or a smaller device"
             )
 
     @staticmethod

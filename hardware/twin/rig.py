@@ -18,12 +18,10 @@ from mmdtwin.geometry import Array, random_offset
 from mmdtwin.hardware.twin.arm_drive import ArmDrive
 from mmdtwin.hardware.twin.drive import CoilDrive
 from mmdtwin.magnet_limits import MagnetLimits
-from mmdtwin.rig import DeviceFacts, Registration, Rig, RigDescription, RigState, Start
+from mmdtwin.rig import Registration, Rig, RigDescription, RigState, Start
 from mmdtwin.seeding import stream
-from mmdtwin.sim.bodies.sheet import drag_along
 from mmdtwin.sim.world import World, WorldState
 from mmdtwin.synth.xray import Imager
-from mmdtwin.units import GRAVITY
 
 EPSILON = 1e-9  # s; event times closer than this are one
 REMEMBERED_TRUTHS = 64  # frames
@@ -84,8 +82,6 @@ class TwinRig(Rig):
 
     def describe(self) -> RigDescription:
         world, scenario = self.world, self.scenario
-        device, fluid = scenario.device, scenario.phantom.flow
-        volume = device.length * device.width * device.thickness
         return RigDescription(
             name="twin",
             mode="twin lockstep",
@@ -99,14 +95,7 @@ class TwinRig(Rig):
             T_world_imager=self._registration("imager"),
             T_world_vessel=self._registration("vessel"),
             vessel=world.vessel.map,
-            device=DeviceFacts(
-                length=device.length,
-                width=device.width,
-                thickness=device.thickness,
-                moment=device.magnetisation * volume if device.profile == "uniform" else 0.0,
-                weight=(device.density - fluid.density) * volume * GRAVITY,
-                drag=drag_along(device, fluid, speed=10e-3),
-            ),
+            device=world.facts,
             calibration=self._calibration,
         )
 
@@ -134,7 +123,7 @@ class TwinRig(Rig):
         return Truth(
             world=state,
             position=world.device.centre(),
-            direction=world.device.axes()[self.scenario.device.links // 2, :, 0],
+            direction=world.device.direction,
             pixel=projection.project(state.position),
             pixel_size=projection.pitch * depth / projection.sid,
             field=world.field_at_device(),

@@ -49,7 +49,7 @@ def show(
     world = World.from_config(resolved)
     frame = imager.render(world)
     write_png(out, frame.image)
-    for line in describe(imager, frame, detectability(imager, world.boxes())):
+    for line in describe(imager, frame, detectability(imager, world.solids())):
         typer.echo(line)
     typer.echo(f"wrote {out}")
 

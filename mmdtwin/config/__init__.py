@@ -3,7 +3,7 @@
 from mmdtwin.config.arm import ArmConfig, JointConfig, PlacementConfig
 from mmdtwin.config.base import KINDS, Config, load, names, override, parse, read
 from mmdtwin.config.coils import CoilConfig, CoilsConfig
-from mmdtwin.config.device import DeviceConfig, SheetConfig
+from mmdtwin.config.devices import BaseDeviceConfig, DeviceConfig, SheetConfig
 from mmdtwin.config.flow import FlowConfig
 from mmdtwin.config.imager import BackgroundConfig, DetectorConfig, ImagerConfig
 from mmdtwin.config.magnet import MagnetConfig
@@ -17,7 +17,8 @@ from mmdtwin.config.rig import (
 from mmdtwin.config.scenario import ScenarioConfig, TaskConfig, load_scenario
 
 __all__ = [
-    "KINDS", "ArmConfig", "BackgroundConfig", "CoilConfig", "CoilsConfig", "Config", "CtConfig",
+    "KINDS", "ArmConfig", "BackgroundConfig", "BaseDeviceConfig", "CoilConfig", "CoilsConfig",
+    "Config", "CtConfig",
     "DetectorConfig", "DeviceConfig", "FlowConfig", "ImagerConfig", "JointConfig", "MagnetConfig",
     "MagnetTwinRigConfig", "PhantomConfig", "PlacementConfig", "ProceduralConfig",
     "RegistrationErrorConfig", "RigConfig", "ScenarioConfig", "SheetConfig", "TaskConfig",

@@ -12,7 +12,7 @@ from pydantic import PositiveFloat, model_validator
 from mmdtwin.config.arm import ArmConfig
 from mmdtwin.config.base import Config, override, parse, read
 from mmdtwin.config.coils import CoilsConfig
-from mmdtwin.config.device import DeviceConfig
+from mmdtwin.config.devices import DeviceConfig
 from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.config.magnet import MagnetConfig
 from mmdtwin.config.phantom import Branches, PhantomConfig

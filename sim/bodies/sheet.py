@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmdtwin import units
 from mmdtwin.config import FlowConfig, SheetConfig
+from mmdtwin.errors import PhysicsError
 from mmdtwin.geometry import Array
+from mmdtwin.rig import DeviceFacts
 from mmdtwin.sim.bodies.chain import jacobians, kinematics
+from mmdtwin.sim.bodies.device import Ambient, Device, Medium
 from mmdtwin.sim.bodies.loads import implicit_force
+from mmdtwin.sim.shapes import Solids
 
 if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
@@ -23,16 +27,9 @@ CONTACT_MEMORY = 0.02  # s, smoothing of the expected contact force; damps its c
 SUBSTEP_TRAVEL = 0.25  # of the thickness: a link may not move further in one substep
 SMALLEST_SUBSTEP = 1 / 16  # of the nominal step
 MAX_REYNOLDS = 1000.0  # of the disc drag law: within 20 % of Clift, Grace and Weber to there
+FACTS_SPEED = 10e-3  # m/s at which the facts state the drag
 SPHERES_ACROSS = 3  # collision spheres over the width of a link
 FIRST_MODE = 1.8751040687  # root of cos x cosh x = -1: first bending mode of a cantilever
-
-
-class Loads(NamedTuple):
-    """What surrounds the links: field (n, 3) T, gradient (n, 3, 3) T/m, flow (n, 3) m/s."""
-
-    field: Array
-    gradient: Array
-    flow: Array
 
 
 def drag_along(config: SheetConfig, fluid: FlowConfig, speed: float) -> float:
@@ -62,43 +59,29 @@ def _drag_of_link(config: SheetConfig, fluid: FlowConfig) -> list[float]:
     ]
 
 
-class SoftSheet:
+class SoftSheet(Device[SheetConfig]):
     """A chain of rigid links joined by elastic hinges.
 
     Parameters
     ----------
-    client : BulletClient
-        Physics client, in mm, g, s.
-    config : SheetConfig
-        Geometry and material, SI.
-    fluid : FlowConfig
-        Density and viscosity of what it swims in, SI.
-    gravity : (3,) array
-        Acceleration in the vessel's frame, m/s2.
-    friction : float
-        Coulomb coefficient against the wall.
+    client, config, medium
+        As for every `Device`.
     clamped : bool
         Hold the first half cell fixed at the origin along x, as a cantilever of the full length:
         for validation against the elastica.
     """
 
     def __init__(
-        self,
-        client: BulletClient,
-        config: SheetConfig,
-        fluid: FlowConfig,
-        gravity: Array,
-        friction: float,
-        clamped: bool = False,
+        self, client: BulletClient, config: SheetConfig, medium: Medium, clamped: bool = False
     ) -> None:
-        self.config = config
-        self._p = client
+        super().__init__(client, config, medium)
+        fluid, gravity = medium.fluid, medium.gravity
         self._clamped = clamped
         n = config.links
         # Hinges sit at the middle of cells; a clamp takes half a cell off the first link.
         self.link_length = config.length / (n - 0.5 if clamped else n)
         self._set_link_constants(fluid, gravity)
-        self.body = self._create(friction)
+        self.body = self._create(medium.friction)
         self._joints = list(range(n - 1))
         self._centre, self._axis_x, self._axis_z, self._joint = (np.zeros((n, 3)) for _ in range(4))
         self._axis_y = np.array([0.0, 1.0, 0.0])
@@ -146,10 +129,34 @@ class SoftSheet:
             MAX_REYNOLDS * fluid.viscosity / (fluid.density * 2 * self.disc_radius) * units.SPEED
         )
 
+    @classmethod
+    def facts(cls, config: SheetConfig, fluid: FlowConfig) -> DeviceFacts:
+        volume = config.length * config.width * config.thickness
+        return DeviceFacts(
+            length=config.length,
+            width=config.width,
+            thickness=config.thickness,
+            moment=config.magnetisation * volume if config.profile == "uniform" else 0.0,
+            weight=(config.density - fluid.density) * volume * units.GRAVITY,
+            drag=drag_along(config, fluid, speed=FACTS_SPEED),
+        )
+
+    @property
+    def bodies(self) -> tuple[int, ...]:
+        return (self.body,)
+
+    @property
+    def points(self) -> Array:
+        return self.nodes()
+
     @property
     def disc_radius(self) -> float:
         """Radius of the disc with the sheet's area, m."""
         return _disc_radius(self.config)
+
+    @property
+    def direction(self) -> Array:
+        return np.asarray(self._axis_x[self.config.links // 2])
 
     @property
     def moment(self) -> Array:
@@ -225,10 +232,7 @@ class SoftSheet:
         )
 
     def place(self, centre: Array, rotation: Array) -> None:
-        """Put the straight sheet at rest with its middle at `centre` (3,) m.
-
-        The columns of `rotation` (3, 3) are its length, width and normal in the vessel's frame.
-        """
+        """Put the straight sheet at rest; the axes are its length, width and normal."""
         from scipy.spatial.transform import Rotation
 
         first = np.asarray(centre) - rotation[:, 0] * self.link_length * (self.config.links - 1) / 2
@@ -267,7 +271,7 @@ class SoftSheet:
             self._joint,
         )
 
-    def push(self, step: float, loads: Loads) -> float:
+    def push(self, step: float, ambient: Ambient) -> float:
         """Apply the loads for one substep and return its length, s (<= `step`).
 
         The substep is halved until no link moves further than a quarter of the thickness.
@@ -293,9 +297,9 @@ class SoftSheet:
                 self._hinge_stiffness,
                 self._hinge_damping,
                 self._drag,
-                loads.field,
-                loads.gradient * units.FIELD_GRADIENT,
-                loads.flow * units.SPEED,
+                ambient.field,
+                ambient.gradient * units.FIELD_GRADIENT,
+                ambient.flow * units.SPEED,
                 self._contact,
                 self._clamped,
                 self._linear,
@@ -329,17 +333,16 @@ class SoftSheet:
         y = np.broadcast_to(self._axis_y, self._axis_x.shape)
         return np.stack([self._axis_x, y, self._axis_z], axis=2)
 
-    def half_extents(self) -> Array:
-        """Half edge lengths of the links, (n, 3) m."""
+    def solids(self) -> Solids:
         c = self.config
         half = np.array([self.link_length, c.width, c.thickness]) / 2
-        return np.tile(half, (c.links, 1))
+        return Solids(self.nodes(), self.axes(), np.tile(half, (c.links, 1)), c.material)
 
-    def surface(self) -> Array:
-        """Centres of the collision spheres, (n * 3, 3) m, in the vessel's frame."""
+    def surface(self) -> tuple[Array, Array]:
         side = self.config.width / 2 - self.config.thickness / 2
         across = np.linspace(-side, side, SPHERES_ACROSS)
-        return (self.nodes()[:, None] + across[:, None] * self._axis_y).reshape(-1, 3)
+        centres = (self.nodes()[:, None] + across[:, None] * self._axis_y).reshape(-1, 3)
+        return centres, np.full(len(centres), self.config.thickness / 2)
 
     def centre(self) -> Array:
         """Centre of mass (3,) m, in the vessel's frame."""
@@ -353,19 +356,17 @@ class SoftSheet:
         """Angle in rad by which the last link is turned against the first, about the y axis."""
         return float(self._angles.sum())
 
-    def reynolds(self, flow: Array) -> float:
-        """Reynolds number of the fastest link against the fluid, on the disc's diameter.
-
-        `flow` is the fluid's velocity at the links, (n, 3) m/s.
-        """
-        relative = self._link_velocities() - flow * units.SPEED
+    def reynolds(self, ambient: Ambient) -> float:
+        """Reynolds number of the fastest link against the fluid, on the disc's diameter."""
+        relative = self._link_velocities() - ambient.flow * units.SPEED
         return float(MAX_REYNOLDS * np.sqrt((relative**2).sum(axis=1)).max() / self._speed_limit)
+
+    def check(self, ambient: Ambient) -> None:
+        reynolds = self.reynolds(ambient)
+        if reynolds > MAX_REYNOLDS:
+            raise PhysicsError(f"Re = {reynolds:.0f} is above {MAX_REYNOLDS:.0f}, the drag's range")
 
     def _link_velocities(self) -> Array:
         """Velocities (n, 3) of the link centres, mm/s."""
         jacobians(self._centre, self._joint, self._axis_y, self._linear, self._angular)
         return np.asarray(self._linear @ self._velocity)
-
-    def contacts(self) -> int:
-        """Number of contact points with the wall that carry a force."""
-        return sum(1 for c in self._p.getContactPoints(self.body) if c[9] > 0.0)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmdtwin.sim.shapes import Boxes
-from mmdtwin.synth.xray.boxes import covered_roi
+from mmdtwin.sim.shapes import Solids
 from mmdtwin.synth.xray.imager import Imager
+from mmdtwin.synth.xray.path_lengths import covered_roi
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Detectability:
     quanta: float
 
 
-def detectability(imager: Imager, boxes: Boxes) -> Detectability:
+def detectability(imager: Imager, solids: Solids) -> Detectability:
     """Compute the detectability of a device in one frame, the background being known.
 
     d'^2 = sum over frequencies of |S(f)|^2 / N(f): S is the transform of the device's noise-free
@@ -47,26 +47,26 @@ def detectability(imager: Imager, boxes: Boxes) -> Detectability:
     ----------
     imager : Imager
         With its background.
-    boxes : Boxes
+    solids : Solids
         The device in the world frame.
     """
     reach = 2 * imager.blur.half
-    roi = covered_roi(boxes, imager.projection, margin=reach)
+    roi = covered_roi(solids, imager.projection, margin=reach)
     if roi is None:
         return Detectability(0.0, 0.0, 0.0, 0.0)
     window = (slice(roi[0], roi[1]), slice(roi[2], roi[3]))
     plain = imager.signal()[window]
-    signal = plain - imager.signal(boxes)[window]
+    signal = plain - imager.signal(solids)[window]
     weight = np.abs(signal)
     if not weight.any():
         return Detectability(0.0, 0.0, 0.0, 0.0)
-    variance = float(np.average(imager.variance(boxes)[window], weights=weight))
+    variance = float(np.average(imager.variance(solids)[window], weights=weight))
     response = imager.blur.response(signal.shape)
     spectrum = np.abs(np.fft.fft2(signal) * response) ** 2 / signal.size
     white = imager.config.detector.electronic_noise**2 + 1.0 / (12.0 * imager.gain**2)
     d_squared = float((spectrum / (variance * response**2 + white)).sum())
-    shadowed, clear = (imager.expected(b)[window] for b in (boxes, None))
-    transmission = imager.transmission(boxes, roi)
+    shadowed, clear = (imager.expected(b)[window] for b in (solids, None))
+    transmission = imager.transmission(solids, roi)
     return Detectability(
         d_prime=float(np.sqrt(d_squared)),
         contrast=float((np.abs(clear - shadowed) / (clear + shadowed)).max()),

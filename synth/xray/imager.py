@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.frame import Frame, Projection
 from mmdtwin.geometry import Array
-from mmdtwin.sim.shapes import Boxes
+from mmdtwin.sim.shapes import Solids
 from mmdtwin.synth.xray.background import Background, make_background
 from mmdtwin.synth.xray.beam import Beam
-from mmdtwin.synth.xray.boxes import covered_roi, path_lengths
 from mmdtwin.synth.xray.detector import focal_filter, scintillator_filter, white_noise
+from mmdtwin.synth.xray.path_lengths import covered_roi, path_lengths
 from mmdtwin.synth.xray.spectrum import load_spectrum
 
 SCATTER_WIDTH = 40e-3  # m on the detector, sigma of the scatter of a chest, assumed
@@ -29,7 +29,7 @@ class Imaged(Protocol):
 
     time: float  # s
 
-    def boxes(self) -> Boxes:
+    def solids(self) -> Solids:
         """Return the device in the world frame."""
 
 
@@ -107,26 +107,26 @@ class Imager:
         self._sigma = np.sqrt(self._mean * self._spread)
         self.gain = MEAN_LEVEL * self._full_scale / float(self._mean[middle].mean())  # grey/quantum
 
-    def signal(self, boxes: Boxes | None = None) -> NDArray[np.float32]:
+    def signal(self, solids: Solids | None = None) -> NDArray[np.float32]:
         """Return the mean image before the detector's blur, (h, w) absorbed quanta.
 
         One quantum is a photon of the mean absorbed energy (`quantum_energy`).
         """
         mean = self._mean.copy()
-        if boxes is not None:
-            self._cast(boxes, mean, None)
+        if solids is not None:
+            self._cast(solids, mean, None)
         return mean
 
-    def variance(self, boxes: Boxes | None = None) -> NDArray[np.float32]:
+    def variance(self, solids: Solids | None = None) -> NDArray[np.float32]:
         """Return the quantum noise's variance before the blur, (h, w) quanta squared.
 
         An energy-integrating detector sees the compound Poisson variance sum(n E^2).
         """
-        return self.signal(boxes) * self._spread
+        return self.signal(solids) * self._spread
 
-    def expected(self, boxes: Boxes | None = None) -> NDArray[np.float32]:
+    def expected(self, solids: Solids | None = None) -> NDArray[np.float32]:
         """Return the mean image after the detector's blur, (h, w) grey levels, not clipped."""
-        return self.blur(self.signal(boxes)) * np.float32(self.gain)
+        return self.blur(self.signal(solids)) * np.float32(self.gain)
 
     def render(self, world: Imaged, seq: int = 0) -> Frame:
         """Expose one frame of the world as it is now.
@@ -134,7 +134,7 @@ class Imager:
         Parameters
         ----------
         world : World
-            `time` in s and `boxes()` are used.
+            `time` in s and `solids()` are used.
         seq : int
             Number of the frame.
 
@@ -145,7 +145,7 @@ class Imager:
         """
         t = float(world.time)
         return Frame(
-            image=self._expose(world.boxes()),
+            image=self._expose(world.solids()),
             seq=seq,
             t_exposure=t,
             t_received=t + self.config.latency,
@@ -153,9 +153,9 @@ class Imager:
             dose=self.config.detector_dose,
         )
 
-    def _expose(self, boxes: Boxes) -> NDArray[np.uint16]:
+    def _expose(self, solids: Solids) -> NDArray[np.uint16]:
         mean, sigma = self._mean.copy(), self._sigma.copy()
-        self._cast(boxes, mean, sigma)
+        self._cast(solids, mean, sigma)
         # Quanta are independent where they are absorbed; the scintillator's light then blurs
         # their noise with the image. At the 30 quanta and more of fluoroscopy a Poisson number
         # is normal but for a skewness below 0.2, which the blur reduces further.
@@ -175,34 +175,34 @@ class Imager:
         return np.minimum(grey, np.uint16(self._full_scale), out=grey)
 
     def _cast(
-        self, boxes: Boxes, mean: NDArray[np.float32], sigma: NDArray[np.float32] | None
+        self, solids: Solids, mean: NDArray[np.float32], sigma: NDArray[np.float32] | None
     ) -> None:
         """Put the device's shadow into the images of the mean and of the noise."""
-        roi = covered_roi(boxes, self.projection, margin=self._focal.half)
+        roi = covered_roi(solids, self.projection, margin=self._focal.half)
         if roi is None:
             return
         window = (slice(roi[0], roi[1]), slice(roi[2], roi[3]))
-        transmission = self.transmission(boxes, roi)
+        transmission = self.transmission(solids, roi)
         before = mean[window]
         after = self.primary[window] * transmission + self.scatter[window]
         if sigma is not None:
             sigma[window] *= np.sqrt(after / before)
         mean[window] = after
 
-    def transmission(self, boxes: Boxes, roi: tuple[int, int, int, int]) -> NDArray[np.float32]:
+    def transmission(self, solids: Solids, roi: tuple[int, int, int, int]) -> NDArray[np.float32]:
         """Return the share of the primary signal that the device leaves, (h, w) of `roi`.
 
         Exact sum over the spectrum behind the background at every pixel the device covers, then
         the focal spot's penumbra.
         """
-        path, share = path_lengths(boxes, self.projection, roi)
+        path, share = path_lengths(solids, self.projection, roi)
         window = (slice(roi[0], roi[1]), slice(roi[2], roi[3]))
         hit = path > 0.0
         layers = {name: m[window][hit] for name, m in self.background.maps.items()}
         transmission = np.ones_like(path)
         if hit.any():
             behind, _, _ = self.beam.absorbed(layers)
-            through, _, _ = self.beam.absorbed(layers, (boxes.material, path[hit] / share[hit]))
+            through, _, _ = self.beam.absorbed(layers, (solids.material, path[hit] / share[hit]))
             transmission[hit] = 1.0 - share[hit] * (1.0 - through / behind)
         return self._focal(transmission)
 

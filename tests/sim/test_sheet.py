@@ -19,7 +19,8 @@ from pybullet_utils.bullet_client import BulletClient
 from scipy.optimize import brentq
 
 from mmdtwin.config import FlowConfig, SheetConfig, load
-from mmdtwin.sim.bodies.sheet import BLASIUS, PLATE_PRESSURE, Loads, SoftSheet, drag_along
+from mmdtwin.sim.bodies import Ambient, Medium
+from mmdtwin.sim.bodies.sheet import BLASIUS, PLATE_PRESSURE, SoftSheet, drag_along
 
 SHEET = load(SheetConfig, "devices", "soft-sheet")
 VACUUM = FlowConfig(inlet="a", viscosity=1e-12, density=1e-9)
@@ -37,17 +38,13 @@ def client():
 
 def make(client, fluid=VACUUM, gravity=(0, 0, 0), clamped=False, **changes):
     config = SHEET.model_copy(update=changes)
-    return SoftSheet(client, config, fluid, np.array(gravity, float), 0.2, clamped=clamped)
+    medium = Medium(fluid, np.array(gravity, float), friction=0.2)
+    return SoftSheet(client, config, medium, clamped=clamped)
 
 
 def uniform(sheet, field=(0, 0, 0), gradient=None, flow=(0, 0, 0)):
-    n = sheet.config.links
     g = np.zeros((3, 3)) if gradient is None else gradient
-    return Loads(
-        np.tile(field, (n, 1)).astype(float),
-        np.tile(g, (n, 1, 1)),
-        np.tile(flow, (n, 1)).astype(float),
-    )
+    return Ambient.uniform(sheet.config.links, field, g, flow)
 
 
 def run(client, sheet, loads, duration, step=1e-3, record=None):

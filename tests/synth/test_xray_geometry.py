@@ -8,8 +8,9 @@ from mmdtwin.config.base import load
 from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.errors import UserError
 from mmdtwin.frame import Projection
+from mmdtwin.geometry import unit
 from mmdtwin.sim.anatomy import TEST_SLAB_Y, Anatomy, load_anatomy
-from mmdtwin.sim.shapes import Boxes
+from mmdtwin.sim.shapes import Solids
 from mmdtwin.synth.xray.background import (
     bank_background,
     bank_poses,
@@ -17,9 +18,9 @@ from mmdtwin.synth.xray.background import (
     decode,
     encode,
 )
-from mmdtwin.synth.xray.boxes import covered_roi, path_lengths
 from mmdtwin.synth.xray.drr import check_coverage, material_fractions, material_maps
 from mmdtwin.synth.xray.materials import attenuation
+from mmdtwin.synth.xray.path_lengths import covered_roi, path_lengths
 
 
 def carm(**changes):
@@ -28,7 +29,7 @@ def carm(**changes):
 
 
 def box(centre, rotation, half, material="water"):
-    return Boxes(
+    return Solids(
         np.array([centre], float),
         np.asarray(rotation, float)[None],
         np.array([half], float),
@@ -61,6 +62,22 @@ def test_box_seen_at_an_angle():
     path, share = path_lengths(slab, projection, whole(projection))
     assert share.min() == 1.0
     assert path[32, 32] == pytest.approx(2e-3, rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_ellipsoid_has_its_chord_and_its_volume(seed):
+    """The ray through the centre is inside for 2 / |A^-1 d|; lengths times the pixel's area at the
+    ellipsoid's depth add up to the volume (within 0.3 %: nine rays per pixel at the rim)."""
+    half = np.array([0.5e-3, 0.8e-3, 1.1e-3])
+    rotation = Rotation.random(random_state=seed).as_matrix()
+    projection = carm(shape=(129, 129), pitch=0.05e-3)
+    ellipsoid = Solids(np.zeros((1, 3)), rotation[None], half[None], "water", shape="ellipsoid")
+    path, share = path_lengths(ellipsoid, projection, whole(projection))
+    direction = unit(projection.source)
+    assert path[64, 64] == pytest.approx(2 / np.linalg.norm(rotation.T @ direction / half), 2e-3)
+    volume = path.sum() * projection.pixel_size**2
+    assert volume == pytest.approx(4 / 3 * np.pi * half.prod(), rel=3e-3)
+    assert share.max() == 1.0
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -11,7 +11,7 @@ from mmdtwin.config.base import load, names
 from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import transform
-from mmdtwin.sim.shapes import Boxes
+from mmdtwin.sim.shapes import Solids
 from mmdtwin.synth.xray import Imager, detectability
 from mmdtwin.synth.xray.background import bank_background, bank_poses
 from mmdtwin.synth.xray.detector import focal_filter, scintillator_filter, white_noise
@@ -28,12 +28,12 @@ class Scene:
     time: float = 0.0
     thickness: float = THICKNESS
 
-    def boxes(self):
+    def solids(self):
         x = (np.arange(LINKS) + 0.5) / LINKS * LENGTH - LENGTH / 2
         centre = np.stack([x, 0 * x, 0 * x], axis=1) + np.array(self.position)
         half = np.tile([LENGTH / LINKS / 2, WIDTH / 2, self.thickness / 2], (LINKS, 1))
         rotation = np.repeat(np.eye(3)[None], LINKS, axis=0)
-        return Boxes(centre, rotation, half, "ndfeb-silicone")
+        return Solids(centre, rotation, half, "ndfeb-silicone")
 
 
 def configured(name="flat-phantom", detector=None, **changes):
@@ -77,7 +77,7 @@ def test_frames_carry_the_calibrated_geometry_and_show_the_true_one():
     true = transform(translation=[2e-3, 0, 0])
     imager = make(configured(), T_world_imager=true)
     assert imager.render(Scene()).projection is imager.calibrated
-    shadow = imager.signal() - imager.signal(Scene(thickness=2e-3).boxes())
+    shadow = imager.signal() - imager.signal(Scene(thickness=2e-3).solids())
     v, u = np.mgrid[0:512, 0:512]
     found = np.array([(u * shadow).sum(), (v * shadow).sum()]) / shadow.sum()
     assert found == pytest.approx(imager.projection.project(np.zeros(3)), abs=0.02)
@@ -100,7 +100,7 @@ def test_device_shadow_is_polyenergetic():
     config = configured(scatter_to_primary=0.0)
     imager, thickness = make(config), 1e-3
     scene = Scene(thickness=thickness)
-    ratio = imager.signal(scene.boxes())[256, 256] / imager.signal()[256, 256]
+    ratio = imager.signal(scene.solids())[256, 256] / imager.signal()[256, 256]
     tissue = {"soft-tissue": np.array([config.background.thickness])}
     slab = ("ndfeb-silicone", np.array([thickness]))
     expected = imager.beam.absorbed(tissue, slab)[0][0] / imager.beam.absorbed(tissue)[0][0]
@@ -114,11 +114,11 @@ def test_scatter_has_the_configured_mean_and_dilutes_contrast():
         assert imager.scatter.mean() / imager.primary.mean() == pytest.approx(ratio, rel=1e-4)
         smooth = np.abs(np.diff(imager.scatter, axis=1)).max() / imager.scatter.mean()
         assert smooth < 0.01
-    boxes = Scene().boxes()
+    solids = Scene().solids()
     contrasts = []
     for ratio in (0.0, 1.0):
         imager = make(configured(scatter_to_primary=ratio))
-        with_device, without = imager.signal(boxes)[256, 256], imager.signal()[256, 256]
+        with_device, without = imager.signal(solids)[256, 256], imager.signal()[256, 256]
         contrasts.append((without - with_device) / (without + with_device))
     assert contrasts[1] == pytest.approx(contrasts[0] / (2 + contrasts[0]), rel=1e-3)
 
@@ -215,11 +215,11 @@ def test_lag_carries_a_share_into_the_next_frame():
     lag = 0.3
     config = configured(detector={"lag": lag, "electronic_noise": 0.0, "bits": 16})
     quiet = config.model_copy(update={"detector_dose": 1e-5, "scatter_to_primary": 0.0})
-    boxes = Scene(thickness=2e-3)
+    solids = Scene(thickness=2e-3)
     imager = make(quiet)
-    shadow = imager.expected() - imager.expected(boxes.boxes())
+    shadow = imager.expected() - imager.expected(solids.solids())
     for _ in range(12):
-        imager.render(boxes)
+        imager.render(solids)
     ghost = imager.expected() - imager.render(AWAY).image
     core = (slice(252, 261), slice(252, 261))
     assert ghost[core].mean() / shadow[core].mean() == pytest.approx(lag, rel=0.05)
@@ -242,8 +242,8 @@ def test_matched_filter_reaches_the_computed_detectability():
     """
     config = configured(detector_dose=40e-9, detector={"rows": 64, "columns": 64})
     imager, scene = make(config), Scene()
-    d = detectability(imager, scene.boxes())
-    signal = imager.expected() - imager.expected(scene.boxes())
+    d = detectability(imager, scene.solids())
+    signal = imager.expected() - imager.expected(scene.solids())
     response = imager.blur.response(signal.shape)
     power = imager.variance().mean() * response**2 + config.detector.electronic_noise**2
     template = np.fft.ifft2(np.fft.fft2(signal) / power).real
@@ -262,7 +262,7 @@ def test_default_imager_shows_the_soft_sheet():
     config, found = configured("carm-fluoro"), []
     for index in range(len(bank_poses())):
         imager = make(config, background=bank_background(config, index))
-        found.append(detectability(imager, Scene().boxes()))
+        found.append(detectability(imager, Scene().solids()))
     values = [f.d_prime for f in found]
     assert np.median(values) >= 8.0 and min(values) > 4.5
     # Gaussian noise needs some 30 quanta per pixel.
@@ -271,7 +271,7 @@ def test_default_imager_shows_the_soft_sheet():
 
 
 def test_device_outside_is_not_detectable():
-    assert detectability(make(configured()), AWAY.boxes()).d_prime == 0.0
+    assert detectability(make(configured()), AWAY.solids()).d_prime == 0.0
 
 
 def test_png_is_written_whole_or_refused(tmp_path):

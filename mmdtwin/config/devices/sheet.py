@@ -1,4 +1,4 @@
-"""Configuration of devices."""
+"""Configuration of soft sheets."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from mmdtwin.config.base import Config
+from mmdtwin.config.devices.base import BaseDeviceConfig, Length
 
 
-class SheetConfig(Config):
+class SheetConfig(BaseDeviceConfig):
     """A magnetic soft sheet, SI units; x runs along its length, z is its normal."""
 
     kind: Literal["sheet"]
-    source: str
-    length: PositiveFloat
-    width: PositiveFloat
-    thickness: PositiveFloat
+    length: Length
+    width: Length
+    thickness: Length
     youngs_modulus: PositiveFloat  # Pa
     density: PositiveFloat  # kg/m3
     magnetisation: PositiveFloat  # A/m
@@ -24,12 +23,4 @@ class SheetConfig(Config):
     damping_ratio: Annotated[float, Field(ge=0.0)] = 0.1  # material damping of the first mode
     links: Annotated[int, Field(ge=4, le=40)] = 10
     added_inertia: Annotated[float, Field(ge=0.0)]  # kg m2 per m: rotary inertia for stable contact
-    material: str = "ndfeb-silicone"  # for X-ray
-
-    @property
-    def half_width(self) -> float:
-        """Half of the width, m."""
-        return self.width / 2
-
-
-DeviceConfig = SheetConfig
+    material: str = "ndfeb-silicone"

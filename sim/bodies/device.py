@@ -1,0 +1,202 @@
+"""What every device is to the world: one abstract class, what it is put in, what it feels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mmdtwin import units
+from mmdtwin.config import BaseDeviceConfig, FlowConfig
+from mmdtwin.geometry import Array
+from mmdtwin.rig import DeviceFacts
+from mmdtwin.sim.shapes import Solids
+
+if TYPE_CHECKING:
+    from pybullet_utils.bullet_client import BulletClient
+
+
+NO_GRADIENT = np.zeros((3, 3))
+ConfigT = TypeVar("ConfigT", bound=BaseDeviceConfig)
+
+
+class Wall(Protocol):
+    """Signed distances to the wall; `Vessel` is one."""
+
+    def sdf(self, points: ArrayLike) -> Array:
+        """Return the distance (n,) m of points (n, 3) m from the wall, positive in the lumen."""
+
+
+@dataclass(frozen=True, eq=False)
+class Medium:
+    """What a device is put in.
+
+    Parameters
+    ----------
+    fluid : FlowConfig
+        Density and viscosity of what it swims in, SI.
+    gravity : (3,) array
+        Acceleration in the vessel's frame, m/s2.
+    friction : float
+        Coulomb's coefficient against the wall.
+    wall : Wall, optional
+        Distances to the wall; None where there is none.
+    """
+
+    fluid: FlowConfig
+    gravity: Array
+    friction: float = 0.0
+    wall: Wall | None = None
+
+
+class Ambient(NamedTuple):
+    """What surrounds a device at its `points`, in the vessel's frame.
+
+    Parameters
+    ----------
+    field : (n, 3) array
+        T.
+    gradient : (n, 3, 3) array
+        dB_i/dx_j, T/m.
+    flow : (n, 3) array
+        Velocity that the fluid would have without the device, m/s.
+    flow_gradient : (n, 3, 3) array
+        dv_i/dx_j, 1/s.
+    flow_laplacian : (n, 3) array
+        Laplacian of the velocity, 1/(m s).
+    """
+
+    field: Array
+    gradient: Array
+    flow: Array
+    flow_gradient: Array
+    flow_laplacian: Array
+
+    @classmethod
+    def uniform(
+        cls,
+        n: int,
+        field: ArrayLike = (0.0, 0.0, 0.0),
+        gradient: ArrayLike = NO_GRADIENT,
+        flow: ArrayLike = (0.0, 0.0, 0.0),
+    ) -> Ambient:
+        """Return the same field (3,), field gradient (3, 3) and flow (3,) at n points."""
+        return cls(
+            field=np.tile(np.asarray(field, float), (n, 1)),
+            gradient=np.tile(np.asarray(gradient, float), (n, 1, 1)),
+            flow=np.tile(np.asarray(flow, float), (n, 1)),
+            flow_gradient=np.zeros((n, 3, 3)),
+            flow_laplacian=np.zeros((n, 3)),
+        )
+
+
+class Device(ABC, Generic[ConfigT]):
+    """A body in PyBullet under magnetic, fluid and elastic forces, in the vessel's frame.
+
+    A substep is `push` (forces for it), PyBullet's step, `read`. Nothing else moves it.
+
+    Parameters
+    ----------
+    client : BulletClient
+        Physics client, in mm, g, s, without gravity: weight and buoyancy are the device's loads.
+    config : a device's config model
+        Geometry and material, SI.
+    medium : Medium
+        Fluid, gravity, wall.
+    """
+
+    def __init__(self, client: BulletClient, config: ConfigT, medium: Medium) -> None:
+        self._p = client
+        self.config = config
+        self.medium = medium
+
+    @classmethod
+    @abstractmethod
+    def facts(cls, config: ConfigT, fluid: FlowConfig) -> DeviceFacts:
+        """Return what a laboratory knows of such a device from the bench."""
+
+    @property
+    @abstractmethod
+    def bodies(self) -> tuple[int, ...]:
+        """PyBullet's numbers of the bodies that it is made of."""
+
+    @abstractmethod
+    def place(self, centre: Array, rotation: Array) -> None:
+        """Put it at rest with its middle at `centre` (3,) m; columns of `rotation` are its axes."""
+
+    @property
+    @abstractmethod
+    def points(self) -> Array:
+        """Where it feels field and flow, (n, 3) m."""
+
+    @abstractmethod
+    def push(self, step: float, ambient: Ambient) -> float:
+        """Apply the loads for one substep and return its length, s (<= `step`)."""
+
+    @abstractmethod
+    def read(self) -> None:
+        """Take the state from PyBullet after a step."""
+
+    @abstractmethod
+    def check(self, ambient: Ambient) -> None:
+        """Raise PhysicsError if the state is outside the range in which the model is valid."""
+
+    @abstractmethod
+    def surface(self) -> tuple[Array, Array]:
+        """Centres (k, 3) m and radii (k,) m of spheres that meet the wall."""
+
+    @abstractmethod
+    def solids(self) -> Solids:
+        """What an imager sees, in the vessel's frame."""
+
+    @abstractmethod
+    def nodes(self) -> Array:
+        """Material points along the body, (n, 3) m."""
+
+    @abstractmethod
+    def centre(self) -> Array:
+        """Centre of mass (3,) m."""
+
+    @abstractmethod
+    def velocity(self) -> Array:
+        """Velocity (3,) m/s of the centre of mass."""
+
+    @property
+    @abstractmethod
+    def direction(self) -> Array:
+        """Unit vector (3,) along its length, or along its moment where it has no length."""
+
+    @property
+    @abstractmethod
+    def moment(self) -> Array:
+        """Magnetic moment (3,) A m2 now."""
+
+    @property
+    def pieces(self) -> int:
+        """Number of separate pieces: one, but for liquids."""
+        return 1
+
+    @abstractmethod
+    def reynolds(self, ambient: Ambient) -> float:
+        """Reynolds number against the fluid now, in the sense of its drag law."""
+
+    def contacts(self) -> int:
+        """Number of contact points with the wall that carry a force."""
+        return sum(1 for contact in self._wall_contacts() if contact[9] > 0.0)
+
+    def contact_force(self) -> float:
+        """Sum of the normal forces of the wall, N, in the last substep."""
+        return float(sum(contact[9] for contact in self._wall_contacts()) / units.FORCE)
+
+    def _wall_contacts(self) -> list[tuple]:
+        own = set(self.bodies)
+        found = [c for body in self.bodies for c in self._p.getContactPoints(body) or ()]
+        return [c for c in found if not {c[1], c[2]} <= own]
+
+    def remove(self) -> None:
+        """Take it out of the physics client."""
+        for body in self.bodies:
+            self._p.removeBody(body)

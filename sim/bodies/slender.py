@@ -1,0 +1,39 @@
+"""Resistive-force theory: drag per length of slender bodies at low Reynolds number."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmdtwin.errors import UserError
+
+LEAST_SLENDERNESS = 5.0  # length over diameter, below which the ends are not a small correction
+
+
+def resistive_coefficients(length: float, radius: float, viscosity: float) -> tuple[float, float]:
+    """Return force per length and speed of a straight cylinder along and across it, Pa s.
+
+    Slender-body theory of a cylinder with free ends, to first order in 1/ln(L/a) with the ends'
+    correction: F = 2 pi mu L U / (ln(L/a) - 0.807) along, 4 pi mu L U / (ln(L/a) + 0.193) across
+    (Batchelor, J. Fluid Mech. 44 (1970) 419; Cox, ibid. 791). For Re < 1 on the radius.
+
+    Parameters
+    ----------
+    length, radius : float
+        m.
+    viscosity : float
+        Pa s.
+
+    Raises
+    ------
+    UserError
+        If the cylinder is not slender.
+    """
+    if length < 2 * radius * LEAST_SLENDERNESS:
+        raise UserError(
+            f"resistive-force theory: length {length:g} m of a radius of {radius:g} m; allowed is "
+            f"a length of at least {LEAST_SLENDERNESS:g} diameters"
+        )
+    slenderness = np.log(length / radius)
+    along = 2 * np.pi * viscosity / (slenderness - 0.807)
+    across = 4 * np.pi * viscosity / (slenderness + 0.193)
+    return float(along), float(across)
