@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEED ?= 0
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-all lint format types imports bench clean
+.PHONY: demo test test-all validation lint format types imports bench clean
 
 demo: $(VENV)/run.stamp
 	@$(BIN)/python -c "from mmdtwin.sim.anatomy import fetch_ct; fetch_ct()" 2>/dev/null || echo "The full CT could not be fetched; the sample that ships with the package is used."
@@ -16,6 +16,9 @@ test: $(VENV)/dev.stamp
 
 test-all: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2
+
+validation: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2 --validation docs/validation
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
