@@ -39,6 +39,9 @@ class HasTruth(Protocol):
     def truth(self, seq: int | None = None) -> Any:
         """Return the true state."""
 
+    def last_good(self) -> Any:
+        """Return a snapshot of where the physics was last found in its range."""
+
 
 class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
     """Steer the device along a vessel to a target; one step is one X-ray frame.
@@ -142,7 +145,8 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
             applied = rig.apply(command)
             frame = rig.next_frame(FRAME_TIMEOUT)
         except PhysicsError as error:
-            return self._end(0.0, False, True, physics_error=str(error))
+            last = self.rig.last_good() if isinstance(self.rig, HasTruth) else None
+            return self._end(0.0, False, True, physics_error=str(error), last_good=last)
         if isinstance(frame, Stale):
             return self._end(0.0, False, True, stale=frame.reason)
         self._see(frame)

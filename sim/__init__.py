@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmdtwin.sim.world import World, WorldState
+    from mmdtwin.sim.state import Snapshot, WorldState
+    from mmdtwin.sim.world import World
 
-__all__ = ["World", "WorldState"]
+__all__ = ["Snapshot", "World", "WorldState"]
 
 
 def __getattr__(name: str) -> Any:

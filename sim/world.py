@@ -6,13 +6,7 @@ nothing moves the device but forces and torques.
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,10 +18,12 @@ from mmdtwin.field import Evaluation, FieldModel
 from mmdtwin.geometry import Array, aligning_rotation, apply, invert, rotate
 from mmdtwin.rig import DeviceFacts
 from mmdtwin.sim.bodies import Ambient, Device, Medium, device_class
+from mmdtwin.sim.client import add_wall, connect
 from mmdtwin.sim.flow import Flow
 from mmdtwin.sim.magnetics import CoilSystem, Magnet
 from mmdtwin.sim.phantoms import Vessel, build_vessel
 from mmdtwin.sim.shapes import Solids
+from mmdtwin.sim.state import Snapshot, WorldState
 
 if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
@@ -36,40 +32,6 @@ CHECK_PERIOD = 5e-3  # s between checks that the physics is within its validated
 MAX_PENETRATION = 0.1e-3  # m that a collision sphere is inside the wall: the wall is lost
 PLACES = 6  # tried between a start and the centreline
 GRAVITY_WORLD = np.array([0.0, 0.0, -units.GRAVITY])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """PyBullet greets on standard output and error, where reports and complaints belong."""
-    streams = {1: sys.stdout, 2: sys.stderr}
-    for stream in streams.values():
-        stream.flush()
-    kept = {number: os.dup(number) for number in streams}
-    with open(os.devnull, "w") as nowhere:
-        for number in streams:
-            os.dup2(nowhere.fileno(), number)
-    try:
-        yield
-    finally:
-        ctypes.CDLL(None).fflush(None)  # else C's buffer keeps the greeting and prints it later
-        for number, copy in kept.items():
-            os.dup2(copy, number)
-            os.close(copy)
-
-
-@dataclass(frozen=True, eq=False)
-class WorldState:
-    """State of the device in the world frame, SI."""
-
-    time: float
-    position: Array  # (3,) centre of mass
-    velocity: Array  # (3,)
-    direction: Array  # (3,) unit vector along the magnetic moment
-    nodes: Array  # (n, 3) points along the body
-    pieces: int  # one, but for liquids
-    wall_contacts: int
-    contact_force: float  # N, sum of the wall's normal forces
-    clearance: float  # m from the nearest collision sphere to the wall; negative inside it
 
 
 def field_model_of(scenario: ScenarioConfig) -> FieldModel:
@@ -98,6 +60,8 @@ class World:
         What a laboratory knows of the device.
     inputs : (n_inputs,) array
         Currents that flow in the coils, A, or the pose of the magnet; set them between steps.
+    last_good : Snapshot or None
+        Where the physics was last found in its range; taken every 5 ms, and at `reset`.
     held : bool
         True while something else holds the device still; `reset` lets it go.
     time : float
@@ -123,6 +87,7 @@ class World:
         self.inputs = scenario.rest_inputs
         self.held = False
         self.time = 0.0
+        self.last_good: Snapshot | None = None
         self._client: BulletClient | None = None
         self._device: Device | None = None
 
@@ -157,12 +122,12 @@ class World:
             If the device fits nowhere between the position and the centreline.
         """
         gravity = rotate(invert(self.T_world_vessel), GRAVITY_WORLD)
+        phantom, config = self.scenario.phantom, self.scenario.device
         if self._client is None:
-            self._client = self._connect()
-            self._add_wall(self._client)
+            self._client = connect()
+            add_wall(self._client, self.vessel, phantom.friction)
         elif self._device is not None:
             self._device.remove()
-        phantom, config = self.scenario.phantom, self.scenario.device
         medium = Medium(phantom.flow, gravity, phantom.friction, self.vessel)
         self._device = device_class(config)(self._client, config, medium)
         up = -gravity / units.GRAVITY
@@ -172,6 +137,7 @@ class World:
         self.time = 0.0
         self._next_check = CHECK_PERIOD
         self._to_coils = invert(self.T_world_coils) @ self.T_world_vessel
+        self.last_good = self.snapshot()
 
     def _put(self, device: Device, position: Array, rotation: Array) -> None:
         """Place the device at a position, or from there towards the centreline until it fits."""
@@ -189,13 +155,22 @@ class World:
         Raises
         ------
         PhysicsError
-            If the state leaves the range in which the model is validated.
+            If the state leaves the range in which the model is validated. The world is then back
+            at `last_good`.
         """
-        device, client = self.device, self._client
-        assert client is not None
         if self.held:
             self.time += dt
             return
+        try:
+            self._advance(dt)
+        except PhysicsError:
+            if self.last_good is not None:
+                self.restore(self.last_good)
+            raise
+
+    def _advance(self, dt: float) -> None:
+        device, client = self.device, self._client
+        assert client is not None
         field_at = self.field_model.at(self.inputs)
         end = self.time + dt
         while end - self.time > 1e-9:
@@ -211,6 +186,20 @@ class World:
         if self.time >= self._next_check:
             self._next_check = self.time + CHECK_PERIOD
             self._check(self._ambient(field_at))
+            self.last_good = self.snapshot()
+
+    def snapshot(self) -> Snapshot:
+        """Return all that is needed to go on from now."""
+        placements = self.T_world_vessel.copy(), self.T_world_coils.copy()
+        return Snapshot(self.time, self.inputs.copy(), self.device.snapshot(), *placements)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot of a world of the same scenario; `reset` first."""
+        if not np.allclose(snapshot.T_world_vessel, self.T_world_vessel):
+            raise UserError("snapshot: taken of a vessel placed otherwise; place it so, then reset")
+        self.device.restore(snapshot.device)
+        self.time, self.inputs = snapshot.time, snapshot.inputs.copy()
+        self._next_check = self.time + CHECK_PERIOD
 
     def state(self) -> WorldState:
         """Return the state in the world frame."""
@@ -278,26 +267,3 @@ class World:
                 f"phantom: minimum lumen {lumen * 1e3:.2f} mm is narrower than the device "
                 f"({width * 1e3:.2f} mm wide); choose a wider phantom or a smaller device"
             )
-
-    @staticmethod
-    def _connect() -> BulletClient:
-        with _quiet():
-            import pybullet
-            from pybullet_utils.bullet_client import BulletClient
-
-            client = BulletClient(connection_mode=pybullet.DIRECT)
-        client.setGravity(0, 0, 0)  # weight and buoyancy are loads on the links
-        client.setPhysicsEngineParameter(numSubSteps=0, deterministicOverlappingPairs=1)
-        return client
-
-    def _add_wall(self, client: BulletClient) -> None:
-        shape = client.createCollisionShape(
-            client.GEOM_MESH,
-            vertices=(self.vessel.vertices * units.LENGTH).tolist(),
-            indices=self.vessel.faces.ravel().tolist(),
-            flags=client.GEOM_FORCE_CONCAVE_TRIMESH,
-        )
-        wall = client.createMultiBody(0, shape)
-        client.changeDynamics(
-            wall, -1, lateralFriction=self.scenario.phantom.friction, restitution=0.0
-        )

@@ -20,7 +20,8 @@ from mmdtwin.hardware.twin.drive import CoilDrive
 from mmdtwin.magnet_limits import MagnetLimits
 from mmdtwin.rig import Registration, Rig, RigDescription, RigState, Start
 from mmdtwin.seeding import stream
-from mmdtwin.sim.world import World, WorldState
+from mmdtwin.sim.state import Snapshot, WorldState
+from mmdtwin.sim.world import World
 from mmdtwin.synth.xray import Imager
 
 EPSILON = 1e-9  # s; event times closer than this are one
@@ -79,6 +80,10 @@ class TwinRig(Rig):
         if self._world is None:
             raise RigError("the twin is not connected")
         return self._world
+
+    def last_good(self) -> Snapshot | None:
+        """Return where the physics was last found in its range, to look into what went wrong."""
+        return self.world.last_good
 
     def describe(self) -> RigDescription:
         world, scenario = self.world, self.scenario

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -195,6 +195,33 @@ class Device(ABC, Generic[ConfigT]):
         own = set(self.bodies)
         found = [c for body in self.bodies for c in self._p.getContactPoints(body) or ()]
         return [c for c in found if not {c[1], c[2]} <= own]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state that `restore` takes, in PyBullet's units, as plain lists and numbers.
+
+        A device that remembers more than its bodies' positions and velocities adds it here.
+        """
+        return {"bodies": [self._body_state(body) for body in self.bodies]}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Take up the state of a snapshot, between steps."""
+        for body, state in zip(self.bodies, snapshot["bodies"], strict=True):
+            self._p.resetBasePositionAndOrientation(body, *state["pose"])
+            self._p.resetBaseVelocity(body, *state["velocity"])
+            for joint, (position, rate) in enumerate(state["joints"]):
+                self._p.resetJointStateMultiDof(body, joint, position, rate)
+        self.read()
+
+    def _body_state(self, body: int) -> dict[str, Any]:
+        p = self._p
+        joints = range(p.getNumJoints(body))
+        return {
+            "pose": [list(v) for v in p.getBasePositionAndOrientation(body)],
+            "velocity": [list(v) for v in p.getBaseVelocity(body)],
+            "joints": [
+                [list(v) for v in p.getJointStateMultiDof(body, joint)[:2]] for joint in joints
+            ],
+        }
 
     def remove(self) -> None:
         """Take it out of the physics client."""

@@ -162,7 +162,15 @@ def run_once(request: Request, name: str, out: Path, json_path: Path | None) -> 
                 result = fly(request, rig, _watcher(name, request, video, progress))
             finally:
                 video.close()
+            snapshot = rig.last_good() if isinstance(rig, TwinRig) else None
         result.report["scenario"] = name
+        if result.report["physics_error"] and snapshot is not None:
+            snapshot.write(
+                out / "last_good_state.json",
+                seed=request.seed,
+                config_hash=request.scenario.hash,
+                physics_error=result.report["physics_error"],
+            )
         if len(result.telemetry):
             save_summary(out / "summary.png", result.telemetry, result.path, result.report)
         result.telemetry.save(out / "telemetry.h5", result.report)

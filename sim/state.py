@@ -1,0 +1,74 @@
+"""States of a world: what is known of it now, and all that it needs to go on from a moment."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmdtwin.errors import UserError
+from mmdtwin.files import write_json
+from mmdtwin.geometry import Array
+
+ARRAYS = ("inputs", "T_world_vessel", "T_world_coils")
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """All that a world needs to go on from a moment: `World.snapshot`, `World.restore`.
+
+    Attributes
+    ----------
+    time : float
+        s since `reset`.
+    inputs : (n_inputs,) array
+        Currents, A, or the magnet's pose.
+    device : dict
+        `Device.snapshot`.
+    T_world_vessel, T_world_coils : (4, 4) array
+    """
+
+    time: float
+    inputs: Array
+    device: dict[str, Any]
+    T_world_vessel: Array
+    T_world_coils: Array
+
+    def write(self, path: Path, **more: Any) -> None:
+        """Write it as JSON, with `more` to say where it comes from."""
+        arrays = {name: getattr(self, name).tolist() for name in ARRAYS}
+        write_json(path, {"time": self.time, "device": self.device, **arrays, **more})
+
+    @classmethod
+    def read(cls, path: Path) -> Snapshot:
+        """Read what `write` wrote.
+
+        Raises
+        ------
+        UserError
+            If the file is none of those.
+        """
+        try:
+            data = json.loads(path.read_text())
+            arrays = {name: np.array(data[name], float) for name in ARRAYS}
+            return cls(time=float(data["time"]), device=dict(data["device"]), **arrays)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: not a snapshot of a world") from error
+
+
+@dataclass(frozen=True, eq=False)
+class WorldState:
+    """State of the device in the world frame, SI."""
+
+    time: float
+    position: Array  # (3,) centre of mass
+    velocity: Array  # (3,)
+    direction: Array  # (3,) unit vector along the magnetic moment
+    nodes: Array  # (n, 3) points along the body
+    pieces: int  # one, but for liquids
+    wall_contacts: int
+    contact_force: float  # N, sum of the wall's normal forces
+    clearance: float  # m from the nearest collision sphere to the wall; negative inside it
