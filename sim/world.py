@@ -21,6 +21,7 @@ from mmdtwin.sim.bodies import Ambient, Device, Medium, device_class
 from mmdtwin.sim.client import add_wall, connect
 from mmdtwin.sim.flow import Flow
 from mmdtwin.sim.magnetics import CoilSystem, Magnet
+from mmdtwin.sim.patient import Motion
 from mmdtwin.sim.phantoms import Vessel, build_vessel
 from mmdtwin.sim.shapes import Solids
 from mmdtwin.sim.state import Snapshot, WorldState
@@ -54,8 +55,10 @@ class World:
 
     Attributes
     ----------
-    T_world_vessel, T_world_coils : (4, 4) array
-        True placements; set them before `reset`.
+    T_world_rest, T_world_coils : (4, 4) array
+        True placements of the vessel at rest and of the coils; set them before `reset`.
+    motion : Motion
+        How the patient moves the vessel; new in each `reset`.
     facts : DeviceFacts
         What a laboratory knows of the device.
     inputs : (n_inputs,) array
@@ -81,8 +84,9 @@ class World:
             scenario.device, scenario.phantom.flow
         )
         self._check_fit()
-        self.flow = Flow(self.vessel.map, scenario.phantom.flow)
-        self.T_world_vessel = np.eye(4)
+        self.motion = Motion(scenario.patient, seed=0)
+        self.flow = Flow(self.vessel.map, scenario.phantom.flow, self.motion.heart_rate)
+        self.T_world_rest = np.eye(4)
         self.T_world_coils = np.eye(4)
         self.inputs = scenario.rest_inputs
         self.held = False
@@ -108,20 +112,35 @@ class World:
             raise UserError("world: call reset before using the device")
         return self._device
 
-    def reset(self, position: Array, direction: Array) -> None:
+    @property
+    def T_world_vessel(self) -> Array:
+        """Where the vessel is now, (4, 4)."""
+        if not self.motion.moving:
+            return self.T_world_rest
+        return self.T_world_rest @ self.motion.transform(self.time)
+
+    @property
+    def _T_coils_vessel(self) -> Array:
+        if not self.motion.moving:
+            return self._T_coils_rest
+        return self._T_coils_rest @ self.motion.transform(self.time)
+
+    def reset(self, position: Array, direction: Array, seed: int = 0) -> None:
         """Start anew with the straight device at rest.
 
         Parameters
         ----------
         position, direction : (3,) array
             Its centre in m and the direction of its length, in the vessel's frame.
+        seed : int
+            Of the patient's motion.
 
         Raises
         ------
         UserError
             If the device fits nowhere between the position and the centreline.
         """
-        gravity = rotate(invert(self.T_world_vessel), GRAVITY_WORLD)
+        gravity = rotate(invert(self.T_world_rest), GRAVITY_WORLD)
         phantom, config = self.scenario.phantom, self.scenario.device
         if self._client is None:
             self._client = connect()
@@ -136,7 +155,8 @@ class World:
         self.held = False
         self.time = 0.0
         self._next_check = CHECK_PERIOD
-        self._to_coils = invert(self.T_world_coils) @ self.T_world_vessel
+        self.motion = Motion(self.scenario.patient, seed)
+        self._T_coils_rest = invert(self.T_world_coils) @ self.T_world_rest
         self.last_good = self.snapshot()
 
     def _put(self, device: Device, position: Array, rotation: Array) -> None:
@@ -150,7 +170,7 @@ class World:
         raise UserError(f"start: the device does not fit in the lumen at {where} mm")
 
     def step(self, dt: float) -> None:
-        """Advance by dt s with the present inputs, in substeps of at most dt.
+        """Advance by dt s with the present inputs, in substeps of at most `rig.physics_step`.
 
         Raises
         ------
@@ -175,7 +195,7 @@ class World:
         end = self.time + dt
         while end - self.time > 1e-9:
             ambient = self._ambient(field_at)
-            h = device.push(end - self.time, ambient)
+            h = device.push(min(end - self.time, self.scenario.rig.physics_step), ambient)
             client.setTimeStep(h)
             client.stepSimulation()
             device.read()
@@ -190,12 +210,12 @@ class World:
 
     def snapshot(self) -> Snapshot:
         """Return all that is needed to go on from now."""
-        placements = self.T_world_vessel.copy(), self.T_world_coils.copy()
+        placements = self.T_world_rest.copy(), self.T_world_coils.copy()
         return Snapshot(self.time, self.inputs.copy(), self.device.snapshot(), *placements)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of a world of the same scenario; `reset` first."""
-        if not np.allclose(snapshot.T_world_vessel, self.T_world_vessel):
+        if not np.allclose(snapshot.T_world_rest, self.T_world_rest):
             raise UserError("snapshot: taken of a vessel placed otherwise; place it so, then reset")
         self.device.restore(snapshot.device)
         self.time, self.inputs = snapshot.time, snapshot.inputs.copy()
@@ -211,7 +231,7 @@ class World:
         return WorldState(
             time=self.time,
             position=apply(T, device.centre()),
-            velocity=rotate(T, device.velocity()),
+            velocity=rotate(T, device.velocity() + self.motion.velocity(self.time)),
             direction=rotate(T, along),
             nodes=apply(T, device.nodes()),
             pieces=device.pieces,
@@ -231,7 +251,7 @@ class World:
 
     def field_at_device(self) -> Array:
         """Field (3,) T at the device's centre, in the world frame."""
-        point = apply(self._to_coils, self.device.centre())[None]
+        point = apply(self._T_coils_vessel, self.device.centre())[None]
         field, _ = self.field_model.field_and_gradient(point, self.inputs)
         return rotate(self.T_world_coils, field[0])
 
@@ -243,16 +263,11 @@ class World:
 
     def _ambient(self, field_at: Evaluation) -> Ambient:
         points = self.device.points
-        rotation = self._to_coils[:3, :3]
-        field, gradient = field_at(points @ rotation.T + self._to_coils[:3, 3])
-        n = len(points)
-        return Ambient(
-            field=field @ rotation,
-            gradient=rotation.T @ gradient @ rotation,
-            flow=self.flow.velocity(points),
-            flow_gradient=np.zeros((n, 3, 3)),
-            flow_laplacian=np.zeros((n, 3)),
-        )
+        T = self._T_coils_vessel
+        rotation = T[:3, :3]
+        field, gradient = field_at(points @ rotation.T + T[:3, 3])
+        flow = self.flow.local(points, self.motion.cardiac_time(self.time))
+        return Ambient(field @ rotation, rotation.T @ gradient @ rotation, *flow)
 
     def _check(self, ambient: Ambient) -> None:
         clearance = self.clearance()

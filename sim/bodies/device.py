@@ -183,18 +183,23 @@ class Device(ABC, Generic[ConfigT]):
     def reynolds(self, ambient: Ambient) -> float:
         """Reynolds number against the fluid now, in the sense of its drag law."""
 
+    def wall_distances(self) -> Array:
+        """Distances (k,) m of contacts that carry a force from the facets; negative inside."""
+        return np.array([c[8] for c in self._wall_contacts()]) / units.LENGTH
+
     def contacts(self) -> int:
         """Number of contact points with the wall that carry a force."""
-        return sum(1 for contact in self._wall_contacts() if contact[9] > 0.0)
+        return len(self._wall_contacts())
 
     def contact_force(self) -> float:
         """Sum of the normal forces of the wall, N, in the last substep."""
-        return float(sum(contact[9] for contact in self._wall_contacts()) / units.FORCE)
+        return float(sum(c[9] for c in self._wall_contacts()) / units.FORCE)
 
     def _wall_contacts(self) -> list[tuple]:
+        """Contact points that carry a force, as PyBullet has them, without those with itself."""
         own = set(self.bodies)
         found = [c for body in self.bodies for c in self._p.getContactPoints(body) or ()]
-        return [c for c in found if not {c[1], c[2]} <= own]
+        return [c for c in found if c[9] > 0.0 and not {c[1], c[2]} <= own]
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state that `restore` takes, in PyBullet's units, as plain lists and numbers.

@@ -6,7 +6,8 @@ from numba import njit
 
 from mmdtwin.config import FlowConfig
 from mmdtwin.errors import UserError
-from mmdtwin.sim.flow import Flow, flow_velocity, with_flow
+from mmdtwin.sim.flow import Flow, flow_at, with_flow
+from mmdtwin.sim.flow.kernel import EDGE, nearest_in_radii
 from mmdtwin.vessel import Branch, VesselMap
 
 SPEED = 6e-3
@@ -170,13 +171,24 @@ def test_kernel_runs_inside_compiled_code() -> None:
     flow = Flow(tree(), config())
 
     @njit
-    def twice(points, line, tangents, radius, speed, branch):
-        out = np.empty_like(points)
-        flow_velocity(points, line, tangents, radius, speed, branch, out)
-        return 2.0 * out
+    def twice(points, line, tangents, radius, branch, balls, profiles):
+        n = len(points)
+        v, g, lap = np.empty((n, 3)), np.empty((n, 3, 3)), np.empty((n, 3))
+        flow_at(points, line, tangents, radius, branch, balls, profiles, 0.0, v, g, lap)
+        return 2.0 * v
 
     points = flow.points[::7] + 0.2e-3
     assert twice(points, *flow.arrays) == pytest.approx(2 * flow.velocity(points))
+
+
+def test_the_search_in_blocks_finds_what_a_full_search_finds() -> None:
+    flow = Flow(tree(), config())
+    rng = np.random.default_rng(2)
+    points = flow.points[rng.integers(0, len(flow.points), 500)] + rng.normal(0, 1e-3, (500, 3))
+    for point in points:
+        relative = ((point - flow.points) ** 2).sum(axis=1) / flow.radius**2
+        found = nearest_in_radii(point, flow.points, flow.radius, flow.arrays[4])
+        assert found == (np.argmin(relative) if relative.min() < EDGE else -1)
 
 
 def test_reynolds_number_and_entrance_length() -> None:
