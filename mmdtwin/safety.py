@@ -207,7 +207,8 @@ def _voltage_part(step: Array, last: Array, elapsed: float, limits: Limits) -> f
     """
     moving = step != 0.0
     held = (limits.resistance * last)[moving]
-    available = np.maximum(limits.max_voltage[moving], np.abs(held))
+    # With room for rounding: a coil held at its limit may move by that without stopping the others.
+    available = (1 + ROUNDING) * np.maximum(limits.max_voltage[moving], np.abs(held))
     with np.errstate(divide="ignore", over="ignore"):
         rise = (limits.inductance / elapsed + limits.resistance)[moving] * step[moving]
         return float(np.min((available - np.sign(rise) * held) / np.abs(rise), initial=1.0))

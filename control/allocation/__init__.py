@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mmdtwin.control.allocation.limits import Reach
-from mmdtwin.control.allocation.problem import Problem
-from mmdtwin.control.allocation.result import Achieved, Allocation
-from mmdtwin.control.allocation.target import (
+from mmdtwin.control.allocation.conditions import (
     FIELD_UNIT,
     FORCE_UNIT,
     GRADIENT_UNIT,
     TORQUE_UNIT,
+    decompose,
+)
+from mmdtwin.control.allocation.limits import Reach, standing_reach
+from mmdtwin.control.allocation.problem import Problem
+from mmdtwin.control.allocation.result import Achieved, Allocation
+from mmdtwin.control.allocation.target import (
     Target,
     force_rows,
     independent_conditions,
@@ -161,18 +164,25 @@ def allocate_many(
     """
     if not targets:
         raise UserError("allocate_many: give at least one target")
-    n, saturation = field_model.n_inputs, field_model.saturation
+    saturation = field_model.saturation
     if saturation is None:
         raise UserError("allocate_many: a magnet's pose serves one device; this takes coils")
-    earlier = _checked(n, limits, method, minimise, previous, dt)
-    units = field_model.units(np.array([target.point for target in targets]))
-    rows = [t.matrix(units[0][k], units[1][k]) for k, t in enumerate(targets)]
-    wanted = [target.wanted for target in targets]
-    if len(targets) == 1:
-        matrix, target = rows[0], wanted[0]
+    earlier = _checked(len(saturation.knee), limits, method, minimise, previous, dt)
+    if dt is None:
+        reach = standing_reach(limits, saturation)
     else:
-        matrix, target = np.concatenate(rows), np.concatenate(wanted)
-    problem = Problem(matrix, target, Reach(limits, saturation, earlier, dt))
+        reach = Reach(limits, saturation, earlier, dt)
+    if len(targets) == 1:
+        units = field_model.units(targets[0].point[None])
+        conditions = targets[0].conditions(units[0][0], units[1][0], reach.resistance)
+    else:
+        units = field_model.units(np.array([target.point for target in targets]))
+        parts = [
+            target.conditions(field, gradient, reach.resistance)
+            for target, field, gradient in zip(targets, *units, strict=True)
+        ]
+        conditions = decompose(np.concatenate(parts))
+    problem = Problem(conditions, reach)
     if len(targets) > 1:
         _require_reachable(problem, targets)
     if method == "fast":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
@@ -72,7 +74,7 @@ class Reach:
             self.high = np.min([high for _, _, high in intervals], axis=0)
             self._require_some(previous, dt)
 
-    @property
+    @cached_property
     def box(self) -> tuple[Array, Array]:
         """Lowest and highest effective currents (n,) A."""
         if self.saturation.linear or self._limits is None:
@@ -96,11 +98,11 @@ class Reach:
     def power(self, effective: Array) -> float:
         """Return the ohmic loss of effective currents, W."""
         currents = effective if self.saturation.linear else self.inputs(effective)
-        return float(self.resistance @ (currents * currents))
+        return float(self.resistance.dot(currents * currents))  # half the time of @ on such arrays
 
     def power_ratio(self, effective: Array) -> float:
         """Return the root of power over its limit, which is linear in currents."""
-        return float(np.sqrt(self.power(effective) / self.max_power))
+        return math.sqrt(self.power(effective) / self.max_power)
 
     def largest_scale(self, effective: Array) -> float:
         """Return the largest factor in [0, 1] that brings the whole vector within the limits.
@@ -141,6 +143,12 @@ class Reach:
                 f"limits: coil {coil} cannot come from previous, {previous[coil]:g} A, within its "
                 f"current, voltage and slew limits in {dt:g} s"
             )
+
+
+@lru_cache(maxsize=8)
+def standing_reach(limits: Limits | None, saturation: Saturation) -> Reach:
+    """Return what limits allow whatever the currents in force; made once for many allocations."""
+    return Reach(limits, saturation)
 
 
 def _intervals(

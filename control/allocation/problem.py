@@ -6,16 +6,11 @@ e, so that |x|^2 is the ohmic loss of coils that do not saturate. What is wanted
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import NamedTuple
-
 import numpy as np
 
 from mmdtwin.control.allocation.kernels import (
-    complement,
-    decompose,
-    least_squares,
-    scaled_least_squares,
+    shortest,
+    shortest_within,
 )
 from mmdtwin.control.allocation.limits import Reach, root
 from mmdtwin.control.allocation.ray import SCALE_ROUNDING, Ray, minimum
@@ -25,67 +20,68 @@ from mmdtwin.geometry import Array
 DAMPING = 1e-4  # of the largest singular value: a direction ten times it is met to 1 %
 
 
-class Solution(NamedTuple):
-    """Effective currents (n,) A, and how they came about; see `Allocation`."""
-
-    effective: Array
-    scale: float
-    limited: bool
-    bias: float
+# Currents (n,) A, and the scale, limited and bias of `Allocation`.
+Solution = tuple[Array, float, bool, float]
 
 
 class Problem:
-    """Effective currents e with matrix @ e = target wanted, within what limits allow.
+    """Conditions A x = t wanted, within what limits allow.
 
     Parameters
     ----------
-    matrix : (r, n) array
-        What an effective ampere of each coil makes of each condition, in the conditions' units.
-    target : (r,) array
+    rows : (r, n + 1) array
+        From `decompose`: A, whose rows are orthogonal, and in the last column t.
     reach : Reach
         What limits allow.
     """
 
-    def __init__(self, matrix: Array, target: Array, reach: Reach) -> None:
-        self.matrix, self.target, self.reach = matrix, target, reach
+    def __init__(self, rows: Array, reach: Reach) -> None:
+        self._rows, self.reach = rows, reach
 
-    @cached_property
-    def _decomposed(self) -> tuple[Array, Array, Array]:
-        rows, singular, wanted = decompose(self.matrix, self.target, self.reach.resistance)
-        return rows, singular, wanted
+    @property
+    def target(self) -> Array:
+        return self._rows[:, -1]
+
+    @property
+    def _singular(self) -> Array:
+        """Singular values (r,), not sorted; zero where they are no more than rounding."""
+        return np.linalg.norm(self._rows[:, :-1], axis=1)
 
     @property
     def rank(self) -> int:
         """Number of independent conditions that the coils can meet."""
-        return int(np.count_nonzero(self._decomposed[1]))
+        return int(np.count_nonzero(self._singular))
 
     @property
     def condition(self) -> float:
         """Largest over smallest singular value; infinite where the rank is less than it can be."""
-        values = np.sort(self._decomposed[1])[-min(self.matrix.shape) :]
+        values = np.sort(self._singular)[-(self._rows.shape[1] - 1) :]
         return float(values[-1] / values[0]) if values[0] > 0.0 else np.inf
 
     @property
     def unreachable(self) -> float:
         """Length of the part of the target that no currents make."""
-        _, singular, wanted = self._decomposed
-        return float(np.linalg.norm(wanted[singular == 0.0]))
+        return float(np.linalg.norm(self.target[self._singular == 0.0]))
+
+    def miss(self, effective: Array) -> float:
+        """Return by how much effective currents (n,) A miss the target."""
+        x = np.sqrt(self.reach.resistance) * effective
+        return float(np.linalg.norm(self._rows[:, :-1] @ x - self.target))
 
     def fast(self) -> Solution:
         """Damped least squares with the least loss, scaled as a whole to the limits."""
         reach = self.reach
         if reach.saturation.linear:
-            effective, scale, bias = scaled_least_squares(
-                self.matrix, self.target, reach.resistance, DAMPING,
-                reach.low, reach.high, reach.max_power,
-            )  # fmt: skip
+            inputs, scale, bias = shortest_within(
+                self._rows, reach.resistance, DAMPING, reach.low, reach.high, reach.max_power
+            )
         else:
-            effective, bias = self._least_squares(DAMPING)
+            effective, bias = shortest(self._rows, reach.resistance, DAMPING)
             scale = reach.largest_scale(effective)
-            effective = scale * effective
+            inputs = effective if scale != scale else reach.inputs(scale * effective)
         if scale != scale:
             return self.nearest()
-        return Solution(effective, scale, scale < 1.0, bias)
+        return inputs, scale, scale < 1.0, bias
 
     def bounded(self, near: Array | None = None) -> Solution:
         """Make the largest part in [0, 1] of the target that the limits allow, exactly.
@@ -93,21 +89,21 @@ class Problem:
         Among the currents that do, those of least loss, or those nearest to the currents `near`
         (n,) A.
         """
-        exact = self._least_squares(0.0)[0]
-        if near is None and self.reach.saturation.linear:
+        reach = self.reach
+        if near is None and reach.saturation.linear:
             # The least power grows as the square of the part: where power stops it, or nothing
             # does, exchanging currents between coils would not help.
-            scale = self.reach.largest_scale(exact)
-            if scale == 1.0 or self.reach.power_ratio(scale * exact) > 1.0 - SCALE_ROUNDING:
-                return Solution(scale * exact, scale, scale < 1.0, 0.0)
-        root_r = np.sqrt(self.reach.resistance)
-        rows, singular, _ = self._decomposed
-        ray = Ray(exact * root_r, complement(rows, singular), self.reach, near)
+            inputs, scale, _ = shortest_within(
+                self._rows, reach.resistance, 0.0, reach.low, reach.high, reach.max_power
+            )
+            if scale == 1.0 or reach.power_ratio(inputs) > 1.0 - SCALE_ROUNDING:
+                return inputs, scale, scale < 1.0, 0.0
+        ray = Ray(self._rows, reach, near)
         x = ray.furthest()
         if x is None:
             return self.nearest()
         part = ray.part(x)
-        return Solution(x / root_r, part, part < 1.0, 0.0)
+        return ray.inputs(x), part, part < 1.0, 0.0
 
     def nearest(self) -> Solution:
         """Damped least squares within the limits, where they exclude every part of the target."""
@@ -119,8 +115,8 @@ class Problem:
                 f"limits: the least power within reach of previous is {reach.power(coolest):.4g} "
                 f"W; allowed is {reach.max_power:.4g} W"
             )
-        largest = float(self._decomposed[1].max()) or 1.0
-        matrix, target = self.matrix / root_r / largest, self.target / largest
+        largest = float(self._singular.max()) or 1.0
+        matrix, target = self._rows[:, :-1] / largest, self.target / largest
         hessian, linear = matrix.T @ matrix, -(matrix.T @ target)
         unit, no_rows = np.eye(len(low)), np.zeros((0, len(low)))
 
@@ -137,10 +133,7 @@ class Problem:
 
         effective = weighed(1.0 if excess(1.0) <= 0.0 else root(excess, 0.0, 1.0))
         size = float(self.target @ self.target)
-        part = float(self.target @ (self.matrix @ effective)) / size if size > 0.0 else 1.0
-        bias = self._least_squares(DAMPING)[1]
-        return Solution(effective, part, True, bias)
-
-    def _least_squares(self, damping: float) -> tuple[Array, float]:
-        effective, miss = least_squares(self.matrix, self.target, self.reach.resistance, damping)
-        return effective, miss
+        made = self._rows[:, :-1] @ (root_r * effective)
+        part = float(self.target @ made) / size if size > 0.0 else 1.0
+        bias = shortest(self._rows, reach.resistance, DAMPING)[1]
+        return reach.inputs(effective), part, True, bias

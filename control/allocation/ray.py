@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import daqp
 import numpy as np
 
+from mmdtwin.control.allocation.kernels import ray
 from mmdtwin.control.allocation.limits import Reach, root
 from mmdtwin.geometry import Array
 
@@ -27,44 +29,44 @@ INFEASIBLE = -1  # daqp's exit flag
 
 
 class Ray:
-    """The x that make a part of the target: x = y[0] exact / |exact| + y[1:] @ free.
+    """The x that make a part of the target: y[0] along the shortest, and y[1:] that make nothing.
 
     Parameters
     ----------
-    exact : (n,) array
-        The shortest x that makes the whole target, sqrt(W).
-    free : (n - rank, n) array
-        Orthonormal x that change the loss, and nothing that is wanted.
+    rows : (r, n + 1) array
+        From `decompose`.
     reach : Reach
         What limits allow.
     near : (n,) array or None
         Currents, A, to stay near to; None for the least loss.
     """
 
-    def __init__(self, exact: Array, free: Array, reach: Reach, near: Array | None) -> None:
+    def __init__(self, rows: Array, reach: Reach, near: Array | None) -> None:
         self._reach, self._root = reach, np.sqrt(reach.resistance)
-        self._length = _norm(exact)
-        self._direction = exact / self._length if self._length > 0.0 else exact
-        self._free = free
-        low, high = self._reach.box
-        self._low, self._high = low * self._root, high * self._root
-        self._none = np.zeros(len(low))
+        self._basis, self._lower, self._upper, self._most = ray(rows, reach.resistance, *reach.box)
+        self._direction, self._free = self._basis[:, 0], self._basis[:, 1:]
+        self._low, self._high = self._lower[1:], self._upper[1:]
+        self._length = float(self._upper[0])
+        self._none = np.zeros(len(self._basis))
         self._pull = self._none if near is None else self._loss_slopes(near)[0]
-        self._most = _norm(np.maximum(-self._low, self._high))
 
     def part(self, x: Array) -> float:
         """Return the part of the target that x makes; 1 where the rest is rounding."""
-        reached = float(self._direction @ x)
+        reached = self._along(x)
         if reached >= (1.0 - SCALE_ROUNDING) * self._length - QP_TOLERANCE:
             return 1.0
         return reached / self._length
+
+    def inputs(self, x: Array) -> Array:
+        """Return the currents (n,) A of an x."""
+        return self._reach.inputs(x / self._root)
 
     def furthest(self) -> Array | None:
         """Return the x within the limits that makes the largest part; None if there is none."""
         x = self._program(PUSH * self._most)
         if x is None:
             return None
-        reached = float(self._direction @ x)
+        reached = self._along(x)
         # With a pull, or coils that saturate, there may be a better x of the same part.
         plain = self._pull is self._none and self._reach.saturation.linear
         parts = [] if plain else [reached]
@@ -79,7 +81,7 @@ class Ray:
 
     def _with_less_power(self, hot: Array) -> Array | None:
         """Return an x of the same part but less near, else of a lesser part, that power allows."""
-        reached = float(self._direction @ hot)
+        reached = self._along(hot)
         coolest = self._at(reached, self._none)
         if coolest is not None and self._excess(coolest) <= 0.0:
             return self._where_power_binds(
@@ -89,7 +91,7 @@ class Ray:
         coolest = self._program(0.0)
         if coolest is None or self._excess(coolest) > 0.0:
             return None
-        least = float(self._direction @ coolest)
+        least = self._along(coolest)
         return self._where_power_binds(
             lambda y0: self._at(y0, self._none), coolest, hot, (least, reached)
         )
@@ -112,23 +114,28 @@ class Ray:
         part = root(lambda part: self._excess(coolest + part * (x - coolest)), 0.0, 1.0)
         return coolest + part * (x - coolest)
 
+    def _along(self, x: Array) -> float:
+        return float(self._direction.dot(x))
+
+    def _loss(self, x: Array) -> float:
+        if self._reach.saturation.linear:
+            return float(x.dot(x))
+        return self._reach.power(x / self._root)
+
     def _excess(self, x: Array) -> float:
-        return self._reach.power_ratio(x / self._root) - 1.0
+        return math.sqrt(self._loss(x) / self._reach.max_power) - 1.0
 
     def _program(self, push: float) -> Array | None:
         """Minimise |x|^2 / 2 - push y[0] over y, with y[0] from 0 to all of the target."""
-        basis = np.concatenate([self._direction[None], self._free]).T.copy()
-        linear = np.zeros(basis.shape[1])
+        linear = np.zeros(self._basis.shape[1])
         linear[0] = -push
-        low, high = np.empty(len(basis) + 1), np.empty(len(basis) + 1)
-        low[0], low[1:], high[0], high[1:] = 0.0, self._low, self._length, self._high
         try:
-            y = minimum(np.eye(len(linear)), linear, basis, low, high)
+            y = minimum(_identity(len(linear)), linear, self._basis, self._lower, self._upper)
         except ArithmeticError:
             if push < 1.0:
                 raise
             return self._program(push / 100)  # whose rounding is smaller
-        return None if y is None else basis @ y
+        return None if y is None else self._basis.dot(y)
 
     def _at(self, y0: float, pull: Array) -> Array | None:
         """Minimise loss / 2 - pull.x over y[1:]; None where the box excludes that part.
@@ -136,7 +143,7 @@ class Ray:
         Newton's method, each step a quadratic program; without saturation the first is exact.
         """
         x = y0 * self._direction
-        if not len(self._free):
+        if not self._free.size:
             room = QP_TOLERANCE
             return x if ((self._low - room <= x) & (x <= self._high + room)).all() else None
         found = self._step(x, -pull, np.ones(len(x)))
@@ -144,7 +151,7 @@ class Ray:
             return found
         x, value = found, self._value(found, pull)
         for _ in range(MAX_NEWTON):
-            slope, curvature = self._loss_slopes(self._reach.inputs(x / self._root))
+            slope, curvature = self._loss_slopes(self.inputs(x))
             goal = self._step(x, slope - pull, curvature)
             if goal is None:
                 break
@@ -161,12 +168,12 @@ class Ray:
     def _step(self, x: Array, slope: Array, curvature: Array) -> Array | None:
         """Minimise slope.d + curvature.d^2 / 2 over free steps d from x, in the box."""
         free = self._free
-        hessian = (curvature * free) @ free.T
-        d = minimum(hessian, free @ slope, free.T.copy(), self._low - x, self._high - x)
-        return None if d is None else x + d @ free
+        hessian = (free.T * curvature) @ free
+        d = minimum(hessian, slope @ free, free.copy(), self._low - x, self._high - x)
+        return None if d is None else x + free @ d
 
     def _value(self, x: Array, pull: Array) -> float:
-        return self._reach.power(x / self._root) / 2 - float(pull @ x)
+        return self._loss(x) / 2 - float(pull @ x)
 
     def _loss_slopes(self, currents: Array) -> tuple[Array, Array]:
         """Return first and second derivatives of loss / 2 by x, at true currents (n,) A."""
@@ -179,8 +186,9 @@ class Ray:
         return self._root * rise(currents), difference / (2 * CURRENT_STEP) / slope(currents)
 
 
-def _norm(vector: Array) -> float:
-    return math.sqrt(vector @ vector)  # a third of the time of numpy's
+@lru_cache
+def _identity(n: int) -> Array:
+    return np.eye(n)
 
 
 def minimum(hessian: Array, linear: Array, rows: Array, low: Array, high: Array) -> Array | None:

@@ -73,8 +73,7 @@ class Allocation:
         self, problem: Problem, solution: Solution, targets: Sequence[Target], units: Units
     ) -> None:
         self._problem, self.targets, self._units = problem, tuple(targets), units
-        self.inputs = problem.reach.inputs(solution.effective)
-        _, self.scale, self.limited, self.bias = solution
+        self.inputs, self.scale, self.limited, self.bias = solution
 
     @property
     def condition(self) -> float:
@@ -86,7 +85,7 @@ class Allocation:
 
     @cached_property
     def residual(self) -> float:
-        return float(np.linalg.norm(self._problem.matrix @ self._effective - self._problem.target))
+        return self._problem.miss(self._effective)
 
     @cached_property
     def achieved(self) -> tuple[Achieved, ...]:

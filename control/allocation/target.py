@@ -9,18 +9,18 @@ from math import isfinite
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mmdtwin.control.allocation.kernels import (
+from mmdtwin.control.allocation.conditions import (
     FIELD_UNIT,
-    FORCE_UNIT,
     GRADIENT_UNIT,
     TENSORS,
     TORQUE_UNIT,
-    condition_rows,
+    all_within,
+    conditions,
 )
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array
 
-NO_MOMENT, NO_SIDES = np.zeros(3), np.zeros((0, 3))
+NO_VECTOR, NO_TENSOR, NO_MOMENT = np.zeros(0), np.zeros((0, 3)), np.zeros(3)
 # Larger numbers are not in SI units; those of the last four are assumed.
 LARGEST = {
     "point": (1.0, "m"),
@@ -30,6 +30,8 @@ LARGEST = {
     "torque": (1e3, "N m"),
     "moment": (1e3, "A m2"),
 }
+VECTORS = ("point", "moment", "field", "force", "torque")
+LARGEST_VECTORS = np.array([LARGEST[name][0] for name in VECTORS])
 ROUNDING = 1e-6  # of a request and of its unit: so much may be impossible for any field
 
 
@@ -68,12 +70,21 @@ class Target:
         gradient: ArrayLike | None = None,
         torque: ArrayLike | None = None,
     ) -> None:
-        self.point = vector("point", point)
-        self.field = None if field is None else vector("field", field)
-        self.force = None if force is None else vector("force", force)
-        self.moment = None if moment is None else vector("moment", moment)
+        self.point = _shaped("point", point, (3,))
+        self.field = None if field is None else _shaped("field", field, (3,))
+        self.force = None if force is None else _shaped("force", force, (3,))
+        self.moment = None if moment is None else _shaped("moment", moment, (3,))
         self.gradient = None if gradient is None else _tensor(gradient)
-        self.torque = None if torque is None else vector("torque", torque)
+        self.torque = None if torque is None else _shaped("torque", torque, (3,))
+        self._vectors = (
+            NO_MOMENT if self.moment is None else self.moment,
+            NO_VECTOR if self.field is None else self.field,
+            NO_VECTOR if self.force is None else self.force,
+            NO_VECTOR if self.torque is None else self.torque,
+        )
+        if not all_within(LARGEST_VECTORS, self.point, *self._vectors):
+            for name, value in zip(VECTORS, (self.point, *self._vectors), strict=True):
+                _require_size(name, value)
         if field is None and force is None and gradient is None and torque is None:
             raise UserError("allocate: give a field, a force or both, or a gradient or a torque")
         if self.moment is None and (force is not None or torque is not None):
@@ -82,43 +93,17 @@ class Target:
         if self.torque is not None and self.moment is not None:
             _require_perpendicular(self.torque, self.moment)
 
-    def matrix(self, field: Array, gradient: Array) -> Array:
-        """Return what an effective ampere of each coil makes of each condition, (r, n).
+    def conditions(self, field: Array, gradient: Array, resistance: Array) -> Array:
+        """Return conditions (r, n + 1) on the currents x = sqrt(R) e, as `decompose` does.
 
-        `field` (n, 3) and `gradient` (n, 3, 3) are what it makes at the point; rows are in the
-        units above.
+        `field` (n, 3) and `gradient` (n, 3, 3) are what an effective ampere makes at the point.
         """
-        moment = NO_MOMENT if self.moment is None else self.moment
-        return condition_rows(
-            field,
-            gradient,
-            moment,
-            self.field is not None,
-            self.force is not None,
-            self.gradient is not None,
-            self._sides,
-        )
-
-    @property
-    def wanted(self) -> Array:
-        """What the conditions are to make, (r,), in the units above."""
-        parts = []
-        if self.field is not None:
-            parts.append(self.field / FIELD_UNIT)
-        if self.force is not None:
-            parts.append(self.force / FORCE_UNIT)
-        if self.gradient is not None:
-            parts.append(TENSORS @ self.gradient.ravel() / GRADIENT_UNIT)
-        if self.torque is not None:
-            parts.append(self._sides @ self.torque / TORQUE_UNIT)
-        return np.concatenate(parts)
-
-    @property
-    def _sides(self) -> Array:
-        """Unit vectors (2, 3) perpendicular to the moment, where a torque is asked for."""
-        if self.torque is None or self.moment is None:
-            return NO_SIDES
-        return np.linalg.svd(self.moment[None])[2][1:]
+        sides = NO_TENSOR
+        if self.torque is not None and self.moment is not None:
+            sides = np.linalg.svd(self.moment[None])[2][1:]  # perpendicular to the moment
+        wanted = NO_TENSOR if self.gradient is None else self.gradient
+        rows = conditions(field, gradient, *self._vectors, wanted, sides, resistance)
+        return np.asarray(rows)
 
 
 def independent_conditions(targets: Sequence[Target]) -> int:
@@ -130,7 +115,8 @@ def independent_conditions(targets: Sequence[Target]) -> int:
     field, gradient = np.zeros((8, 3)), np.zeros((8, 3, 3))
     field[:3] = FIELD_UNIT * np.eye(3)
     gradient[3:] = GRADIENT_UNIT * TENSORS.reshape(5, 3, 3)
-    return sum(int(np.linalg.matrix_rank(t.matrix(field, gradient))) for t in targets)
+    conditions_of_all = [t.conditions(field, gradient, np.ones(8)) for t in targets]
+    return sum(int(rows[:, :-1].any(axis=1).sum()) for rows in conditions_of_all)
 
 
 def force_rows(gradient: Array, moment: Array) -> Array:
@@ -145,22 +131,25 @@ def force_rows(gradient: Array, moment: Array) -> Array:
 
 def vector(name: str, value: ArrayLike) -> Array:
     """Return a (3,) argument as floats; UserError if it is none, not finite or not in SI."""
-    v = np.asarray(value, dtype=np.float64)
-    if v.shape != (3,):
-        raise UserError(f"{name} has shape {v.shape}; allowed is (3,)")
+    v = _shaped(name, value, (3,))
     _require_size(name, v)
     return v
 
 
 def _tensor(value: ArrayLike) -> Array:
-    g = np.asarray(value, dtype=np.float64)
-    if g.shape != (3, 3):
-        raise UserError(f"gradient has shape {g.shape}; allowed is (3, 3)")
+    g = np.ascontiguousarray(_shaped("gradient", value, (3, 3)))
     _require_size("gradient", g)
     impossible = max(float(np.abs(g - g.T).max()), abs(float(np.trace(g))))
     if impossible > ROUNDING * (GRADIENT_UNIT + float(np.abs(g).max())):
         raise UserError("gradient must be symmetric and without trace, as div B = 0, curl B = 0")
     return g
+
+
+def _shaped(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    a = np.array(value, np.float64)  # a copy: contiguous, as compiled code expects vectors
+    if a.shape != shape:
+        raise UserError(f"{name} has shape {a.shape}; allowed is {shape}")
+    return a
 
 
 def _require_size(name: str, value: Array) -> None:
