@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from mmdtwin.control.allocation import force_rows, vector
 from mmdtwin.errors import UserError
 from mmdtwin.field import FieldModel
-from mmdtwin.geometry import Array, sphere_points
+from mmdtwin.geometry import Array, sphere_points, unit
 from mmdtwin.safety import Limits
 from mmdtwin.saturation import Saturation
 
@@ -77,6 +77,27 @@ def achievable_forces(
         for direction in sphere_points(DIRECTIONS)
     ]
     return np.array(currents) @ rows.T
+
+
+def strongest_pull(
+    model: FieldModel, point: ArrayLike, moment: ArrayLike, direction: ArrayLike, limits: Limits
+) -> float:
+    """Return the largest force in a direction that the coils can do on a moment, N.
+
+    Parameters
+    ----------
+    model, point, moment, limits
+        As in `achievable_forces`; the field may become what it likes.
+    direction : (3,) array
+        Of the force.
+    """
+    law = model.saturation
+    if law is None:
+        raise UserError("strongest_pull: needs coils; a magnet has no box of currents")
+    _, gradient = model.units(vector("point", point)[None])
+    gain = unit(vector("direction", direction)) @ force_rows(gradient[0], vector("moment", moment))
+    currents = _farthest(gain, np.empty((0, model.n_inputs)), np.empty(0), law, limits)
+    return float(gain @ currents)
 
 
 def _farthest(gain: Array, held: Array, wanted: Array, law: Saturation, limits: Limits) -> Array:

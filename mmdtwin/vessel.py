@@ -37,7 +37,9 @@ class Branch:
         Names of the nodes it joins; a node shared by three or more branches is a junction.
     mean_speed : float
         Axial flow speed averaged over sections and along the branch, m/s, positive from start
-        to end.
+        to end; its mean over a beat.
+    peak_speed : float
+        Largest speed of the fluid anywhere in the branch over a beat, m/s.
     """
 
     points: Array
@@ -45,6 +47,7 @@ class Branch:
     start: str
     end: str
     mean_speed: float = 0.0
+    peak_speed: float = 0.0
 
     @cached_property
     def arclength(self) -> Array:
@@ -172,6 +175,11 @@ class VesselMap:
     def radius(self) -> Array:
         """Radius at `points`, (n,) m."""
         return np.concatenate([b.radius for b in self.branches.values()])
+
+    @cached_property
+    def tangents(self) -> Array:
+        """Unit tangents at `points`, (n, 3)."""
+        return np.concatenate([b.tangents for b in self.branches.values()])
 
     @cached_property
     def branch_names(self) -> tuple[str, ...]:

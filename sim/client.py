@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
 
 
-def connect() -> BulletClient:
-    """Return a client of its own, in mm, g and s, without gravity."""
-    with _quiet():
+def connect(deformable: bool = False) -> BulletClient:
+    """Return a client of its own, in mm, g and s, without gravity; `deformable` for soft bodies."""
+    with quiet():
         import pybullet
         from pybullet_utils.bullet_client import BulletClient
 
         client = BulletClient(connection_mode=pybullet.DIRECT)
+    if deformable:
+        client.resetSimulation(client.RESET_USE_DEFORMABLE_WORLD)
     client.setGravity(0, 0, 0)  # weight and buoyancy are loads on the device
     client.setPhysicsEngineParameter(numSubSteps=0, deterministicOverlappingPairs=1)
     return client
@@ -41,8 +43,8 @@ def add_wall(client: BulletClient, vessel: Vessel, friction: float) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """PyBullet greets on standard output and error, where reports and complaints belong."""
+def quiet() -> Iterator[None]:
+    """PyBullet greets and counts on standard output and error, where reports belong."""
     streams = {1: sys.stdout, 2: sys.stderr}
     for stream in streams.values():
         stream.flush()

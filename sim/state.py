@@ -13,7 +13,7 @@ from mmdtwin.errors import UserError
 from mmdtwin.files import write_json
 from mmdtwin.geometry import Array
 
-ARRAYS = ("inputs", "T_world_vessel", "T_world_coils")
+ARRAYS = ("inputs", "T_world_rest", "T_world_coils")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +28,14 @@ class Snapshot:
         Currents, A, or the magnet's pose.
     device : dict
         `Device.snapshot`.
-    T_world_vessel, T_world_coils : (4, 4) array
+    T_world_rest, T_world_coils : (4, 4) array
+        Placements of the vessel at rest and of the coils.
     """
 
     time: float
     inputs: Array
     device: dict[str, Any]
-    T_world_vessel: Array
+    T_world_rest: Array
     T_world_coils: Array
 
     def write(self, path: Path, **more: Any) -> None:

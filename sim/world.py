@@ -7,6 +7,8 @@ nothing moves the device but forces and torques.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +43,13 @@ def field_model_of(scenario: ScenarioConfig) -> FieldModel:
         return CoilSystem(scenario.coils)
     assert scenario.magnet is not None  # a scenario has one of the two
     return Magnet(scenario.magnet)
+
+
+def device_facts(scenario: ScenarioConfig) -> DeviceFacts:
+    """Return what a laboratory knows of a scenario's device."""
+    kind, config, fluid = device_class(scenario.device), scenario.device, scenario.phantom.flow
+    facts = kind.facts(config, fluid)
+    return replace(facts, worst_drag=partial(kind.worst_drag, config, fluid))
 
 
 class World:
@@ -80,9 +89,7 @@ class World:
         self.scenario = scenario
         self.field_model = field_model or field_model_of(scenario)
         self.vessel = vessel or build_vessel(scenario.phantom)
-        self.facts: DeviceFacts = device_class(scenario.device).facts(
-            scenario.device, scenario.phantom.flow
-        )
+        self.facts = device_facts(scenario)
         self._check_fit()
         self.motion = Motion(scenario.patient, seed=0)
         self.flow = Flow(self.vessel.map, scenario.phantom.flow, self.motion.heart_rate)
@@ -143,8 +150,10 @@ class World:
         gravity = rotate(invert(self.T_world_rest), GRAVITY_WORLD)
         phantom, config = self.scenario.phantom, self.scenario.device
         if self._client is None:
-            self._client = connect()
-            add_wall(self._client, self.vessel, phantom.friction)
+            deformable = device_class(config).deformable
+            self._client = connect(deformable)
+            if not deformable:  # a mesh holds no soft body well: it meets the distance field
+                add_wall(self._client, self.vessel, phantom.friction)
         elif self._device is not None:
             self._device.remove()
         medium = Medium(phantom.flow, gravity, phantom.friction, self.vessel)

@@ -26,6 +26,7 @@ from mmdtwin.synth.xray import Imager
 
 EPSILON = 1e-9  # s; event times closer than this are one
 REMEMBERED_TRUTHS = 64  # frames
+MEASURED = ("currents", "temperatures", "dose", "pose", "ecg_phase", "respiratory_phase")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,7 @@ class TwinRig(Rig):
             T_world_coils=self._registration("coils"),
             T_world_imager=self._registration("imager"),
             T_world_vessel=self._registration("vessel"),
-            vessel=world.vessel.map,
+            vessel=world.flow.map,
             device=world.facts,
             calibration=self._calibration,
         )
@@ -167,7 +168,7 @@ class TwinRig(Rig):
         self.clock = SimClock()  # time starts at 0, so that a seed gives the same run every time
         placement = stream(seed, "registration")
         error = scenario.rig.registration_error
-        world.T_world_vessel, world.T_world_coils, self._T_world_imager = (
+        world.T_world_rest, world.T_world_coils, self._T_world_imager = (
             random_offset(placement, error.translation, error.rotation) for _ in range(3)
         )
         self._imager = Imager(
@@ -178,7 +179,7 @@ class TwinRig(Rig):
         )
         self._drive = self._make_drive(seed)
         self._prepared = False  # until the world has taken the start
-        world.reset(start.position, start.direction)
+        world.reset(start.position, start.direction, seed)
         self._exposed = 0
         self._truths: dict[int, Truth] = {}
         self._dose = 0.0
@@ -215,6 +216,7 @@ class TwinRig(Rig):
     def telemetry(self) -> RigState:
         self._require_prepared()
         now = self.clock.now()
+        motion = self.world.motion
         return RigState(
             state=self._state,
             time=now,
@@ -223,7 +225,9 @@ class TwinRig(Rig):
             dose=self._dose,
             faults=self._drive.faults,
             pose=None if self._drive.pose is None else self._drive.pose.copy(),
-            times=dict.fromkeys(("currents", "temperatures", "dose", "pose"), now),
+            ecg_phase=motion.ecg_phase(now),
+            respiratory_phase=motion.respiratory_phase(now),
+            times=dict.fromkeys(MEASURED, now),
         )
 
     def _send(self, command: Actuation) -> None:

@@ -31,6 +31,7 @@ class Kind(StrEnum):
     arms = "arms"
     devices = "devices"
     phantoms = "phantoms"
+    patients = "patients"
     imagers = "imagers"
     scenarios = "scenarios"
     rigs = "rigs"
@@ -66,6 +67,7 @@ def navigate(
     ] = "soft-sheet-bifurcation",
     rig: Annotated[str | None, typer.Option(help="Rig preset or YAML file.")] = None,
     phantom: Annotated[str | None, typer.Option(help="Another phantom, by name or file.")] = None,
+    patient: Annotated[str | None, typer.Option(help="Another patient, by name or file.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random stream.")] = 0,
     episodes: Annotated[
         int | None,
@@ -92,7 +94,9 @@ def navigate(
     from mmdtwin.cli.navigation.command import Request, run_episodes, run_once
     from mmdtwin.config import load_scenario
 
-    resolved = load_scenario(scenario, tuple(assignments or ()), rig=rig, phantom=phantom)
+    resolved = load_scenario(
+        scenario, tuple(assignments or ()), rig=rig, phantom=phantom, patient=patient
+    )
     if resolved.coils is None:
         raise UserError(
             f"navigate: {scenario} has a magnet on an arm, and the controllers that there are steer"

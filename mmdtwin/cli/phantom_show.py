@@ -1,4 +1,4 @@
-"""`mmdtwin phantom`: vessels, their sizes and their flow."""
+"""`mmdtwin phantom show`: a vessel's sizes, its flow and its picture."""
 
 from __future__ import annotations
 
@@ -14,17 +14,9 @@ if TYPE_CHECKING:
 
     from mmdtwin.sim.phantoms import Vessel
 
-app = typer.Typer(help="Vessels.", no_args_is_help=True)
-
 DRAWN_STEP = 3  # voxels between the triangles of the wall in the picture
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `show` a named command while it is the only one."""
-
-
-@app.command()
 def show(
     phantom: Annotated[
         str, typer.Argument(help="Name in configs/phantoms, or a YAML file.")
@@ -48,10 +40,13 @@ def show(
     if json is not None:
         _check_folder("--json", json)
     config = load(PhantomConfig, "phantoms", phantom)
-    vessel = build_vessel(config)
+    try:
+        vessel = build_vessel(config)
+    except UserError as error:
+        raise UserError(f"{phantom}: {error}") from error
     figures = summary(phantom, vessel, config)
     Console().print(table(figures))
-    for line in _lines(figures):
+    for line in lines(figures):
         typer.echo(line)
     draw(vessel, f"Phantom {phantom}", out)
     if mesh is not None:
@@ -115,7 +110,8 @@ def table(figures: dict[str, Any]) -> Table:
     return result
 
 
-def _lines(figures: dict[str, Any]) -> list[str]:
+def lines(figures: dict[str, Any]) -> list[str]:
+    """Return what the table does not say."""
     return [
         f"ends           {', '.join(figures['ends'])} (inlet: {figures['inlet']})",
         f"minimum lumen  {figures['minimum_lumen'] * 1e3:.2f} mm",

@@ -3,10 +3,21 @@
 from mmdtwin.config.arm import ArmConfig, JointConfig, PlacementConfig
 from mmdtwin.config.base import KINDS, Config, load, names, override, parse, read
 from mmdtwin.config.coils import CoilConfig, CoilsConfig
-from mmdtwin.config.devices import BaseDeviceConfig, DeviceConfig, SheetConfig
+from mmdtwin.config.devices import (
+    BaseDeviceConfig,
+    BeadConfig,
+    CapsuleConfig,
+    DeviceConfig,
+    DropletConfig,
+    GelConfig,
+    HelixConfig,
+    RodConfig,
+    SheetConfig,
+)
 from mmdtwin.config.flow import FlowConfig
 from mmdtwin.config.imager import BackgroundConfig, DetectorConfig, ImagerConfig
 from mmdtwin.config.magnet import MagnetConfig
+from mmdtwin.config.patient import PatientConfig
 from mmdtwin.config.phantom import CtConfig, PhantomConfig, ProceduralConfig
 from mmdtwin.config.rig import (
     MagnetTwinRigConfig,
@@ -17,10 +28,10 @@ from mmdtwin.config.rig import (
 from mmdtwin.config.scenario import ScenarioConfig, TaskConfig, load_scenario
 
 __all__ = [
-    "KINDS", "ArmConfig", "BackgroundConfig", "BaseDeviceConfig", "CoilConfig", "CoilsConfig",
+    "KINDS", "ArmConfig", "BackgroundConfig", "BaseDeviceConfig", "BeadConfig", "CapsuleConfig", "CoilConfig", "CoilsConfig",
     "Config", "CtConfig",
-    "DetectorConfig", "DeviceConfig", "FlowConfig", "ImagerConfig", "JointConfig", "MagnetConfig",
-    "MagnetTwinRigConfig", "PhantomConfig", "PlacementConfig", "ProceduralConfig",
-    "RegistrationErrorConfig", "RigConfig", "ScenarioConfig", "SheetConfig", "TaskConfig",
+    "DetectorConfig", "DeviceConfig", "DropletConfig", "FlowConfig", "GelConfig", "HelixConfig", "ImagerConfig", "JointConfig", "MagnetConfig",
+    "MagnetTwinRigConfig", "PatientConfig", "PhantomConfig", "PlacementConfig", "ProceduralConfig",
+    "RegistrationErrorConfig", "RigConfig", "RodConfig", "ScenarioConfig", "SheetConfig", "TaskConfig",
     "TwinRigConfig", "load", "load_scenario", "names", "override", "parse", "read",
 ]  # fmt: skip

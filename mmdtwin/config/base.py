@@ -13,9 +13,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from mmdtwin.errors import ConfigError
 
 KINDS = (
-    "coils", "magnets", "arms", "devices", "phantoms", "imagers", "scenarios", "rigs",
+    "coils", "magnets", "arms", "devices", "phantoms", "patients", "imagers", "scenarios", "rigs",
     "randomisation",
 )  # fmt: skip
+
+# Keys that name a file beside the YAML file, by kind.
+FILES = {"phantoms": (("vessel", "mesh"), ("vessel", "centreline"))}
 
 
 class Config(BaseModel):
@@ -69,7 +72,17 @@ def read(kind: str, name: str | Path) -> tuple[dict[str, Any], str]:
         raise ConfigError(f"{text_name}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{text_name}: expected a mapping of keys to values")
+    if is_path:
+        _anchor(data, kind, path.parent)
     return data, text_name
+
+
+def _anchor(data: dict[str, Any], kind: str, folder: Path) -> None:
+    """Take the names of files in `data` relative to the folder of the YAML file."""
+    for part, key in FILES.get(kind, ()):
+        within = data.get(part)
+        if isinstance(within, dict) and isinstance(within.get(key), str):
+            within[key] = str(folder / within[key])
 
 
 def parse(model: type[ConfigT], data: Mapping[str, Any], where: str) -> ConfigT:

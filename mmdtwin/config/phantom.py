@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    computed_field,
+    field_serializer,
+    model_validator,
+)
 
 from mmdtwin.config.base import Config
+from mmdtwin.config.branch import BranchConfig, Vector
 from mmdtwin.config.flow import FlowConfig
-
-Vector = tuple[float, float, float]
+from mmdtwin.files import digest
 
 SAME_POINT = 1e-6  # m within which way points count as one node
-
 
 CT_ENDS = (
     "descending-aorta",
@@ -22,18 +32,6 @@ CT_ENDS = (
     "left-carotid",
     "right-carotid",
 )
-
-
-class BranchConfig(Config):
-    """A branch of a procedural phantom: a smooth curve through way points, m.
-
-    Branches meet where they name the same node; the way points there must agree.
-    """
-
-    start: str
-    end: str
-    points: Annotated[tuple[Vector, ...], Field(min_length=2)]
-    radius: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]  # m, spread evenly, linear
 
 
 class ProceduralConfig(Config):
@@ -48,8 +46,7 @@ class ProceduralConfig(Config):
     @property
     def ends(self) -> tuple[str, ...]:
         """Nodes that belong to one branch only."""
-        nodes = [n for b in self.branches.values() for n in (b.start, b.end)]
-        return tuple(n for n in dict.fromkeys(nodes) if nodes.count(n) == 1)
+        return _leaves([(b.start, b.end) for b in self.branches.values()])
 
     @model_validator(mode="after")
     def _check(self) -> ProceduralConfig:
@@ -65,6 +62,50 @@ class ProceduralConfig(Config):
                 raise ValueError(f"branches.{name}.points: a way point occurs twice")
         if not _is_tree([(b.start, b.end) for b in self.branches.values()]):
             raise ValueError("branches must form one tree: connected and without loops")
+        return self
+
+
+Range = tuple[PositiveFloat, PositiveFloat]
+
+
+class RandomTreeConfig(Config):
+    """A tree drawn from a seed: each branch forks in two by Murray's law, `levels` times."""
+
+    kind: Literal["random"]
+    source: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    levels: Annotated[int, Field(ge=1, le=4)] = 2  # forks from the inlet to an end
+    root_radius: Annotated[PositiveFloat, Field(le=20e-3)]  # m
+    minimum_radius: PositiveFloat  # m, of the thinnest branch
+    asymmetry: Range = (0.7, 1.0)  # thinner over thicker of a fork's branches, drawn in between
+    length: Range = (6.0, 10.0)  # of a branch over its radius, drawn in between
+    bend: Annotated[float, Field(ge=0.0, le=1.5)] = 0.6  # rad, most that a branch turns
+    steepest: Annotated[float, Field(gt=0.0, le=math.pi / 2)] = 0.6  # rad of slope against gravity
+    extent: PositiveFloat  # m, radius of a ball about the origin that holds everything
+    voxel: Annotated[float, Field(ge=0.05e-3, le=0.5e-3)] = 0.22e-3  # m, of the distance field
+    blend: Annotated[float, Field(ge=0.0, le=0.8e-3)] = 0.4e-3  # m, rounding where branches join
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """The inlet and the last branches: a is the thicker of a fork's branches, b the thinner."""
+        return ("inlet", *("".join(path) for path in product("ab", repeat=self.levels)))
+
+    @model_validator(mode="after")
+    def _check(self) -> RandomTreeConfig:
+        for key in ("asymmetry", "length"):
+            low, high = getattr(self, key)
+            if low > high:
+                raise ValueError(f"{key}: the range ({low}, {high}) is upside down")
+        if self.asymmetry[1] > 1.0:
+            raise ValueError("asymmetry: thinner over thicker is at most 1")
+        widest = self.root_radius * 2.0 ** (-self.levels / 3)
+        if widest < self.minimum_radius:
+            raise ValueError(
+                f"levels: after {self.levels} forks some branch has a radius of at most "
+                f"{widest * 1e3:.2f} mm, below minimum_radius; lower levels or raise root_radius"
+            )
+        if self.extent < 4.0 * self.root_radius:
+            raise ValueError("extent: too small for the trunk; give more than 4 root_radius")
         return self
 
 
@@ -88,6 +129,48 @@ class CtConfig(Config):
         return CT_ENDS
 
 
+class MeshConfig(Config):
+    """A wall from a mesh file; `phantom from-mesh` and `phantom from-ct` write one.
+
+    The files are named relative to the YAML file.
+    """
+
+    kind: Literal["mesh"]
+    source: str
+    mesh: str  # closed wall, normals outwards: .stl, .obj or .ply
+    units: Literal["m", "cm", "mm", "um", "inch"]  # of the mesh
+    centreline: str  # CSV: branch, s, x, y, z, radius in m
+    branches: Annotated[dict[str, tuple[str, str]], Field(min_length=1)]  # name: [start, end] nodes
+    voxel: Annotated[float, Field(ge=0.05e-3, le=1.0e-3)] = 0.25e-3  # m, of the distance field
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Nodes that belong to one branch only."""
+        return _leaves(list(self.branches.values()))
+
+    @computed_field
+    def contents(self) -> str:
+        """Hash of what the files hold, which says more than where they lie."""
+        return digest([sha256(Path(p).read_bytes()).hexdigest() for p in self._files])
+
+    @field_serializer("mesh", "centreline")
+    def _name_only(self, path: str) -> str:
+        return Path(path).name
+
+    @property
+    def _files(self) -> tuple[str, str]:
+        return self.mesh, self.centreline
+
+    @model_validator(mode="after")
+    def _check(self) -> MeshConfig:
+        for key, path in zip(("mesh", "centreline"), self._files, strict=True):
+            if not Path(path).is_file():
+                raise ValueError(f"{key}: no such file {path}")
+        if not _is_tree(list(self.branches.values())):
+            raise ValueError("branches must form one tree: connected and without loops")
+        return self
+
+
 def _whole_if_listed(value: Any) -> Any:
     if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
         return dict.fromkeys(value)
@@ -102,10 +185,13 @@ Branches = Annotated[
 ]
 
 
+VesselConfig = ProceduralConfig | RandomTreeConfig | CtConfig | MeshConfig
+
+
 class PhantomConfig(Config):
     """A vessel, its fluid and its wall."""
 
-    vessel: Annotated[ProceduralConfig | CtConfig, Field(discriminator="kind")]
+    vessel: Annotated[VesselConfig, Field(discriminator="kind")]
     flow: FlowConfig
     # Where tasks start and end unless they say otherwise; by default the branch at the flow's inlet
     # and those at the other open ends.
@@ -121,6 +207,11 @@ class PhantomConfig(Config):
                 f"{', '.join(sorted(self.vessel.ends))}"
             )
         return self
+
+
+def _leaves(edges: list[tuple[str, str]]) -> tuple[str, ...]:
+    nodes = [node for edge in edges for node in edge]
+    return tuple(n for n in dict.fromkeys(nodes) if nodes.count(n) == 1)
 
 
 def _is_tree(edges: list[tuple[str, str]]) -> bool:

@@ -15,6 +15,7 @@ from mmdtwin.config.coils import CoilsConfig
 from mmdtwin.config.devices import DeviceConfig
 from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.config.magnet import MagnetConfig
+from mmdtwin.config.patient import PatientConfig
 from mmdtwin.config.phantom import Branches, PhantomConfig
 from mmdtwin.config.rig import MagnetTwinRigConfig, RigConfig, TwinRigConfig
 from mmdtwin.files import digest
@@ -29,6 +30,7 @@ PARTS = {
     "arm": "arms",
     "device": "devices",
     "phantom": "phantoms",
+    "patient": "patients",
     "imager": "imagers",
     "rig": "rigs",
 }
@@ -59,6 +61,7 @@ class ScenarioConfig(Config):
     arm: ArmConfig | None = None
     device: DeviceConfig
     phantom: PhantomConfig
+    patient: PatientConfig = PatientConfig(source="still: a bench phantom or tissue ex vivo")
     imager: ImagerConfig
     rig: RigConfig
     task: TaskConfig
@@ -127,7 +130,7 @@ def load_scenario(
     assignments : sequence of str
         `a.b=value` overrides on the resolved configuration.
     **replacements
-        Another preset for coils, device, phantom, imager or rig.
+        Another preset for coils, device, phantom, patient, imager or rig.
 
     Raises
     ------

@@ -1,19 +1,27 @@
-"""Dynamics of a hinge chain: kinematics, mass matrix, loads, and a linearly implicit step.
+"""Dynamics of a chain of equal rigid links, joined by hinges or balls: O(n) and linearly implicit.
 
-The chain is a floating base (link 0) followed by links joined by hinges that all turn about the
-body's y axis. Generalised velocity: base velocity (3), base angular velocity (3), hinge rates.
+The chain is a floating base (link 0) followed by links, each joined to the one before it by a
+hinge about the y axis, or by a ball. Generalised velocity: base velocity (3), base angular
+velocity (3), then the rates of each joint: one about y, or three about the axes of the child.
 
 PyBullet integrates the chain and its contacts; this module computes the generalised force that it
 is given. Elasticity, magnetic torque and drag are stiff against the small inertia of a thin link,
 so they are evaluated at the end of the step to first order (the stable proportional-derivative
 idea of Tan, Liu and Turk 2011, doi 10.1109/MCG.2011.30, extended to every linearised load):
 
-    (M + h C + h^2 K) a = f(q + h v, v),      applied force = M a,
+    (M + M_fluid + h C + h^2 K) a = f(q + h v, v) - c(q, v),      applied force = M' a + c'(q, v)
 
-with M the mass matrix, C the damping and K the stiffness of all loads. The gyroscopic terms are
-left to PyBullet. A static equilibrium (v = a = 0) satisfies f = 0 exactly, whatever h.
+with M the mass matrix, M_fluid that of the fluid carried along, C the damping and K the stiffness
+of all loads, c the terms quadratic in velocity, M' and c' what PyBullet itself has for M and c. So
+PyBullet finds exactly the acceleration a, whatever inertia it holds; that inertia is what its
+contacts see. A static equilibrium (v = a = 0) satisfies f = 0 exactly, whatever h.
 
-Arrays are in PyBullet's units (mm, g, s; see `mmdtwin.units`) and in the vessel's frame.
+All loads are sums over links and joints, so the left side is one block of 6 x 6 per link and a
+diagonal per joint, and Featherstone's articulated-body recursion solves it in O(n) (R. Featherstone,
+Rigid Body Dynamics Algorithms, 2008, ch. 7). Spatial vectors are (linear, angular) about the base's
+centre.
+
+Conventions are those of `links`.
 """
 
 from __future__ import annotations
@@ -22,106 +30,273 @@ import numba as nb
 import numpy as np
 
 from mmdtwin.geometry import Array
+from mmdtwin.sim.bodies.links import Fluid, Links, Pose
+from mmdtwin.sim.bodies.loads import link_load
+from mmdtwin.sim.bodies.vectors import (
+    Vector, add, cross, dot, each, into, less, outof, row, scaled,
+)  # fmt: skip
 
 
 @nb.njit(cache=True, fastmath=True)
-def kinematics(
-    base_position: Array,
-    base_quaternion: Array,
-    angles: Array,
-    offsets: Array,
-    centre: Array,
-    axis_x: Array,
-    axis_z: Array,
-    joint: Array,
-) -> Array:
-    """Fill centres, x and z axes and joint positions (n, 3) of all links; return the y axis (3,).
+def set_row(out: Array, v: Vector) -> None:
+    """Write a vector into an array (3,)."""
+    out[0], out[1], out[2] = v
 
-    `offsets` (n, 2): distance from the parent's centre to the hinge and from the hinge to the
-    link's own centre, mm. `base_quaternion` is (x, y, z, w).
+
+@nb.njit(cache=True, fastmath=True)
+def quaternion_columns(q: Array) -> tuple[Vector, Vector, Vector]:
+    """Columns of the rotation matrix of a unit quaternion (x, y, z, w)."""
+    x, y, z, w = q[0], q[1], q[2], q[3]
+    return (
+        (1 - 2 * (y * y + z * z), 2 * (x * y + z * w), 2 * (x * z - y * w)),
+        (2 * (x * y - z * w), 1 - 2 * (x * x + z * z), 2 * (y * z + x * w)),
+        (2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y)),
+    )
+
+
+@nb.njit(cache=True, fastmath=True)
+def rotation_vector(q: Array) -> Vector:
+    """Rotation vector of a unit quaternion (x, y, z, w), of the shorter way round."""
+    sine = np.sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2])
+    sign = 1.0 if q[3] >= 0.0 else -1.0
+    factor = 2.0 * sign
+    if sine > 1e-9:
+        factor *= np.arctan2(sine, abs(q[3])) / sine
+    return (factor * q[0], factor * q[1], factor * q[2])
+
+
+@nb.njit(cache=True, fastmath=True)
+def turn_joint(pose: Pose, i: int, coordinates: Array) -> None:
+    """Fill the axes of link i and the bend before it; `coordinates` (1,) or (4,) of the joint."""
+    if pose.rates.shape[1] == 1:
+        angle = coordinates[0]
+        c, s = np.cos(angle), np.sin(angle)
+        columns = ((c, 0.0, -s), (0.0, 1.0, 0.0), (s, 0.0, c))
+        pose.bend[i - 1, 0] = angle
+    else:
+        columns = quaternion_columns(coordinates)
+        set_row(pose.bend[i - 1], rotation_vector(coordinates))
+    for k in range(3):
+        set_row(pose.axes[i, :, k], outof(pose.axes[i - 1], columns[k]))
+
+
+@nb.njit(cache=True, fastmath=True)
+def move_half(pose: Pose, i: int, link: int, half: float) -> None:
+    """Carry centre, velocity and bias of link i on by half the length of `link`."""
+    arm = scaled(half, row(pose.axes[link, :, 0]))
+    spin = row(pose.spin[link])
+    whirl = cross(spin, arm)
+    bias = add(cross(spin, whirl), cross(row(pose.spin_bias[link]), arm))
+    set_row(pose.centre[i], add(row(pose.centre[i]), arm))
+    set_row(pose.velocity[i], add(row(pose.velocity[i]), whirl))
+    set_row(pose.bias[i], add(row(pose.bias[i]), bias))
+
+
+@nb.njit(cache=True, fastmath=True)
+def observe(
+    position: Array, quaternion: Array, joints: Array, velocity: Array, half: float, pose: Pose
+) -> None:
+    """Fill the pose from PyBullet's coordinates and generalised velocity.
+
+    `joints` (n - 1, 1) are hinge angles or (n - 1, 4) the balls' quaternions (x, y, z, w);
+    `half` is half a link's length.
     """
-    x, y, z, w = base_quaternion
-    ex = np.array([1 - 2 * (y * y + z * z), 2 * (x * y + z * w), 2 * (x * z - y * w)])
-    ey = np.array([2 * (x * y - z * w), 1 - 2 * (x * x + z * z), 2 * (y * z + x * w)])
-    ez = np.array([2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y)])
-    theta = 0.0
-    for i in range(len(offsets)):
-        if i > 0:
-            for k in range(3):
-                joint[i, k] = centre[i - 1, k] + offsets[i, 0] * axis_x[i - 1, k]
-            theta += angles[i - 1]
-        c, s = np.cos(theta), np.sin(theta)
-        for k in range(3):
-            axis_x[i, k] = c * ex[k] - s * ez[k]
-            axis_z[i, k] = s * ex[k] + c * ez[k]
-            centre[i, k] = joint[i, k] + offsets[i, 1] * axis_x[i, k] if i > 0 else base_position[k]
-    return ey
+    n, d = len(pose.centre), pose.rates.shape[1]
+    columns = quaternion_columns(quaternion)
+    for k in range(3):
+        set_row(pose.axes[0, :, k], columns[k])
+        pose.centre[0, k], pose.velocity[0, k] = position[k], velocity[k]
+        pose.spin[0, k] = velocity[3 + k]
+    for i in range(1, n):
+        turn_joint(pose, i, joints[i - 1])
+        pose.centre[i], pose.velocity[i] = pose.centre[i - 1], pose.velocity[i - 1]
+        pose.bias[i] = pose.bias[i - 1]
+        move_half(pose, i, i - 1, half)
+        lever = less(row(pose.centre[i]), row(pose.centre[0]))
+        relative = (0.0, 0.0, 0.0)
+        for k in range(d):
+            axis = row(pose.axes[i, :, k if d == 3 else 1])
+            set_row(pose.rate_axes[i - 1, k, :3], cross(lever, axis))
+            set_row(pose.rate_axes[i - 1, k, 3:], axis)
+            rate = velocity[6 + (i - 1) * d + k]
+            pose.rates[i - 1, k] = rate
+            relative = add(relative, scaled(rate, axis))
+        before = row(pose.spin[i - 1])
+        set_row(pose.spin[i], add(before, relative))
+        set_row(pose.spin_bias[i], add(row(pose.spin_bias[i - 1]), cross(before, relative)))
+        move_half(pose, i, i, half)
 
 
 @nb.njit(cache=True, fastmath=True)
-def jacobians(centre: Array, joint: Array, axis_y: Array, linear: Array, angular: Array) -> None:
-    """Fill d(link velocity)/d(generalised velocity): linear and angular, (n, 3, 6 + n - 1)."""
-    n = len(centre)
-    linear[:] = 0.0
-    angular[:] = 0.0
+def elastic_torque(links: Links, bend: Array, out: Array) -> None:
+    """Write the torque (d,) of a joint about its rate axes.
+
+    Of a ball it is minus the gradient of the energy sum k_i bend_i^2 / 2 on the rotation group:
+    -J^-T K bend, with J the right Jacobian of the exponential map.
+    """
+    if len(bend) == 1:
+        out[0] = -links.stiffness[0] * bend[0]
+        return
+    angles = row(bend)
+    angle2 = dot(angles, angles)
+    second = 1.0 / 12.0
+    if angle2 > 1e-6:
+        angle = np.sqrt(angle2)
+        second = 1.0 / angle2 - (1.0 + np.cos(angle)) / (2.0 * angle * np.sin(angle))
+    torque = scaled(-1.0, each(row(links.stiffness), angles))
+    once = cross(angles, torque)
+    twice = cross(angles, once)
+    set_row(out, add(torque, add(scaled(-0.5, once), scaled(second, twice))))
+
+
+@nb.njit(cache=True, fastmath=True)
+def assemble(
+    pose: Pose, links: Links, fluid: Fluid, h: float, contact: Array,
+    left: Array, right: Array, joints: Array,
+) -> None:  # fmt: skip
+    """Fill the links' blocks `left` (n, 6, 6) and loads `right` (n, 6), and the joints' loads.
+
+    `contact` is the generalised contact force to expect; `joints` is (n - 1, d).
+    """
+    n, d = len(pose.centre), pose.rates.shape[1]
     for i in range(n):
-        rx = centre[i, 0] - centre[0, 0]
-        ry = centre[i, 1] - centre[0, 1]
-        rz = centre[i, 2] - centre[0, 2]
-        for k in range(3):
-            linear[i, k, k] = 1.0
-            angular[i, k, 3 + k] = 1.0
-        linear[i, 0, 4], linear[i, 0, 5] = rz, -ry
-        linear[i, 1, 3], linear[i, 1, 5] = -rz, rx
-        linear[i, 2, 3], linear[i, 2, 4] = ry, -rx
-        for j in range(1, i + 1):
-            dx = centre[i, 0] - joint[j, 0]
-            dy = centre[i, 1] - joint[j, 1]
-            dz = centre[i, 2] - joint[j, 2]
-            linear[i, 0, 5 + j] = axis_y[1] * dz - axis_y[2] * dy
-            linear[i, 1, 5 + j] = axis_y[2] * dx - axis_y[0] * dz
-            linear[i, 2, 5 + j] = axis_y[0] * dy - axis_y[1] * dx
-            for k in range(3):
-                angular[i, k, 5 + j] = axis_y[k]
+        link_load(pose, links, fluid, i, h, left[i], right[i])
+    for i in range(n - 1):
+        elastic_torque(links, pose.bend[i], joints[i])
+        for k in range(d):
+            joints[i, k] -= (h * links.stiffness[k] + links.damping[k]) * pose.rates[i, k]
+            joints[i, k] += contact[6 + i * d + k]
+    for k in range(6):
+        right[0, k] += contact[k]
 
 
 @nb.njit(cache=True, fastmath=True)
-def accumulate(matrix: Array, jacobian: Array, weight: Array, columns: int, factor: float) -> None:
-    """Add factor * J^T W J to `matrix`, for one link: J (3, dofs), W (3, 3).
-
-    Only the first `columns` columns of J are not zero.
-    """
-    for a in range(columns):
-        wa0 = weight[0, 0] * jacobian[0, a] + weight[1, 0] * jacobian[1, a]
-        wa0 += weight[2, 0] * jacobian[2, a]
-        wa1 = weight[0, 1] * jacobian[0, a] + weight[1, 1] * jacobian[1, a]
-        wa1 += weight[2, 1] * jacobian[2, a]
-        wa2 = weight[0, 2] * jacobian[0, a] + weight[1, 2] * jacobian[1, a]
-        wa2 += weight[2, 2] * jacobian[2, a]
-        for b in range(columns):
-            matrix[a, b] += factor * (
-                wa0 * jacobian[0, b] + wa1 * jacobian[1, b] + wa2 * jacobian[2, b]
-            )
-
-
-@nb.njit(cache=True, fastmath=True)
-def project(generalised: Array, jacobian: Array, vector: Array, columns: int) -> None:
-    """Add J^T vector to the generalised force, for one link."""
-    for a in range(columns):
-        generalised[a] += (
-            jacobian[0, a] * vector[0] + jacobian[1, a] * vector[1] + jacobian[2, a] * vector[2]
-        )
-
-
-@nb.njit(cache=True, fastmath=True)
-def frame_diagonal(axis_x: Array, axis_y: Array, axis_z: Array, d: Array) -> Array:
-    """Return the (3, 3) matrix with eigenvalues d along the three axes."""
-    out = np.empty((3, 3))
-    for a in range(3):
-        for b in range(3):
-            out[a, b] = (
-                d[0] * axis_x[a] * axis_x[b]
-                + d[1] * axis_y[a] * axis_y[b]
-                + d[2] * axis_z[a] * axis_z[b]
-            )
+def solve(
+    pose: Pose, links: Links, h: float, clamped: bool, left: Array, right: Array, joints: Array
+) -> Array:
+    """Generalised acceleration by the articulated-body recursion; uses up the arrays."""
+    n, d = len(pose.centre), pose.rates.shape[1]
+    columns, pivots = np.empty((n - 1, d, 6)), np.empty((n - 1, d))
+    out = np.zeros(6 + (n - 1) * d)
+    for i in range(n - 1, 0, -1):
+        for k in range(d - 1, -1, -1):
+            axis, column = pose.rate_axes[i - 1, k], columns[i - 1, k]
+            pivot = h * links.damping[k] + h * h * links.stiffness[k]
+            load = joints[i - 1, k]
+            for a in range(6):
+                column[a] = 0.0
+                for b in range(6):
+                    column[a] += left[i, a, b] * axis[b]
+                pivot += axis[a] * column[a]
+                load += axis[a] * right[i, a]
+            joints[i - 1, k], pivots[i - 1, k] = load, pivot
+            for a in range(6):
+                share = column[a] / pivot
+                right[i, a] -= share * load
+                for b in range(6):
+                    left[i, a, b] -= share * column[b]
+        for a in range(6):
+            right[i - 1, a] += right[i, a]
+            for b in range(6):
+                left[i - 1, a, b] += left[i, a, b]
+    spatial = np.zeros(6)
+    if not clamped:
+        spatial[:] = np.linalg.solve(left[0], right[0])
+        out[:6] = spatial
+    for i in range(n - 1):
+        for k in range(d):
+            rate = joints[i, k]
+            for a in range(6):
+                rate -= columns[i, k, a] * spatial[a]
+            rate /= pivots[i, k]
+            out[6 + i * d + k] = rate
+            for a in range(6):
+                spatial[a] += rate * pose.rate_axes[i, k, a]
     return out
+
+
+@nb.njit(cache=True, fastmath=True)
+def spread(pose: Pose, generalised: Array) -> Array:
+    """Spatial vectors (n, 6) about the base's centre of a generalised velocity or acceleration."""
+    n, d = len(pose.centre), pose.rates.shape[1]
+    out = np.empty((n, 6))
+    for a in range(6):
+        out[0, a] = generalised[a]
+        for i in range(1, n):
+            out[i, a] = out[i - 1, a]
+            for k in range(d):
+                out[i, a] += generalised[6 + (i - 1) * d + k] * pose.rate_axes[i - 1, k, a]
+    return out
+
+
+@nb.njit(cache=True, fastmath=True)
+def fastest(pose: Pose, acceleration: Array, h: float) -> float:
+    """Largest speed of a link's centre at the end of a step."""
+    spatial = spread(pose, acceleration)
+    speed2 = 0.0
+    for i in range(len(spatial)):
+        arm = less(row(pose.centre[i]), row(pose.centre[0]))
+        change = add(row(spatial[i, :3]), cross(row(spatial[i, 3:]), arm))
+        v = add(row(pose.velocity[i]), scaled(h, add(change, row(pose.bias[i]))))
+        speed2 = max(speed2, dot(v, v))
+    return np.sqrt(speed2)
+
+
+@nb.njit(cache=True, fastmath=True)
+def bullets_force(pose: Pose, links: Links, acceleration: Array, biased: bool) -> Array:
+    """Generalised force that PyBullet needs for a generalised acceleration.
+
+    With `biased` including what the terms quadratic in velocity need.
+    """
+    n, d = len(pose.centre), pose.rates.shape[1]
+    wrench = spread(pose, acceleration)
+    out = np.empty_like(acceleration)
+    inertia = row(links.contact_inertia)
+    for i in range(n - 1, -1, -1):
+        axes, arm = pose.axes[i], less(row(pose.centre[i]), row(pose.centre[0]))
+        angular = row(wrench[i, 3:])
+        linear = add(row(wrench[i, :3]), cross(angular, arm))
+        gyro = (0.0, 0.0, 0.0)
+        if biased:
+            spin = into(axes, row(pose.spin[i]))
+            gyro = cross(spin, each(inertia, spin))
+            linear = add(linear, row(pose.bias[i]))
+            angular = add(angular, row(pose.spin_bias[i]))
+        force = scaled(links.contact_mass, linear)
+        torque = outof(axes, add(gyro, each(inertia, into(axes, angular))))
+        set_row(wrench[i, :3], force)
+        set_row(wrench[i, 3:], add(torque, cross(arm, force)))
+        if i + 1 < n:
+            for a in range(6):
+                wrench[i, a] += wrench[i + 1, a]
+        for k in range(d if i > 0 else 0):
+            load = 0.0
+            for a in range(6):
+                load += pose.rate_axes[i - 1, k, a] * wrench[i, a]
+            out[6 + (i - 1) * d + k] = load
+    out[:6] = wrench[0]
+    return out
+
+
+@nb.njit(cache=True, fastmath=True)
+def advance(
+    pose: Pose, links: Links, fluid: Fluid, contact: Array, clamped: bool,
+    step: float, least: float, travel: float,
+) -> tuple[float, Array, Array]:  # fmt: skip
+    """Return the length of the substep, the generalised force for it and the acceleration wanted.
+
+    The step is halved, but not below `least`, until no link is to move further than `travel`.
+    `contact` is the generalised contact force to expect: without it a body at rest on a wall would
+    be given M' (M + M_fluid + h C + h^2 K)^-1 of its load.
+    """
+    n = len(pose.centre)
+    left, right, joints = np.empty((n, 6, 6)), np.empty((n, 6)), np.empty_like(pose.rates)
+    h = step
+    while True:
+        assemble(pose, links, fluid, h, contact, left, right, joints)
+        acceleration = solve(pose, links, h, clamped, left, right, joints)
+        if h <= least or fastest(pose, acceleration, h) * h <= travel:
+            break
+        h /= 2
+    force = bullets_force(pose, links, acceleration, True) - contact
+    return h, force, acceleration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,6 +28,12 @@ class Wall(Protocol):
 
     def sdf(self, points: ArrayLike) -> Array:
         """Return the distance (n,) m of points (n, 3) m from the wall, positive in the lumen."""
+
+    def sdf_gradient(self, points: ArrayLike) -> tuple[Array, Array]:
+        """Return the distances, and the unit vectors (n, 3) away from the wall."""
+
+    def tube(self, point: ArrayLike) -> tuple[Array, float]:
+        """Return the direction (3,) and the radius m, infinite for a plane, of the vessel there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +114,8 @@ class Device(ABC, Generic[ConfigT]):
         Fluid, gravity, wall.
     """
 
+    deformable: ClassVar[bool] = False  # needs the deformable world, and no mesh for a wall
+
     def __init__(self, client: BulletClient, config: ConfigT, medium: Medium) -> None:
         self._p = client
         self.config = config
@@ -117,6 +125,11 @@ class Device(ABC, Generic[ConfigT]):
     @abstractmethod
     def facts(cls, config: ConfigT, fluid: FlowConfig) -> DeviceFacts:
         """Return what a laboratory knows of such a device from the bench."""
+
+    @classmethod
+    @abstractmethod
+    def worst_drag(cls, config: ConfigT, fluid: FlowConfig, speed: float) -> float:
+        """Return the fluid's force in N at a speed in m/s, in the attitude that drags most."""
 
     @property
     @abstractmethod

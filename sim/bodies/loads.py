@@ -1,6 +1,6 @@
-"""Loads on the links of a magnetic soft sheet, and the generalised force handed to PyBullet.
+"""Loads on one link of a magnetic soft chain: magnetic, weight, drag, and the fluid carried along.
 
-Arrays are in PyBullet's units (mm, g, s) and in the vessel's frame.
+Conventions are those of `links`.
 """
 
 from __future__ import annotations
@@ -9,125 +9,101 @@ import numba as nb
 import numpy as np
 
 from mmdtwin.geometry import Array
-from mmdtwin.sim.bodies.chain import accumulate, frame_diagonal, jacobians, project
+from mmdtwin.sim.bodies.links import Fluid, Links, Pose
+from mmdtwin.sim.bodies.vectors import (
+    Vector, add, cross, dot, each, into, less, outof, row, scaled,
+)  # fmt: skip
 
 
 @nb.njit(cache=True, fastmath=True)
-def cross(a: Array, b: Array) -> Array:
-    """Cross product of two (3,) vectors."""
-    return np.array(
-        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-    )
+def resistance(links: Links, still: Vector) -> Vector:
+    """Force per speed along the axes, at a velocity against the fluid along the axes."""
+    in_plane = links.friction * np.sqrt(np.sqrt(still[0] * still[0] + still[1] * still[1]))
+    drag = links.drag
+    return (drag[0] + in_plane, drag[1] + in_plane, drag[2] + links.pressure * abs(still[2]))
 
 
 @nb.njit(cache=True, fastmath=True)
-def drag_coefficients(speed_in_plane: float, speed_normal: float, drag: Array) -> Array:
-    """Return force per speed along the sheet's (x, y, z) axes for one link, g/s.
+def turning_drag(
+    links: Links, axes: Array, flow_gradient: Array, per_speed: Vector
+) -> tuple[Vector, Vector]:
+    """Torque per rate along the axes, and torque of a sheared fluid on a link that does not turn.
 
-    `drag` holds, for the link: linear in-plane, linear normal, Blasius and pressure coefficients
-    (see `SheetDrag`).
+    Both are the forces per speed, spread over the link's length and width.
     """
-    in_plane = drag[0] + drag[2] * np.sqrt(speed_in_plane)
-    return np.array([in_plane, in_plane, drag[1] + drag[3] * speed_normal])
+    long2, wide2 = links.spread
+    x = into(axes, outof(flow_gradient, row(axes[:, 0])))  # fluid's velocity along the length
+    y = into(axes, outof(flow_gradient, row(axes[:, 1])))  # and along the width
+    vorticity = 0.5 * dot(row(axes[:, 2]), outof(flow_gradient, row(axes[:, 1])))
+    vorticity -= 0.5 * dot(row(axes[:, 1]), outof(flow_gradient, row(axes[:, 2])))
+    roll, pitch = per_speed[2] * wide2, per_speed[2] * long2
+    yaw, yaw_wide = per_speed[1] * long2, per_speed[0] * wide2
+    per_rate = (roll + links.spin_drag, pitch, yaw + yaw_wide)
+    torque = (roll * y[2] + links.spin_drag * vorticity, -pitch * x[2], yaw * x[1] - yaw_wide * y[0])
+    return per_rate, torque
 
 
 @nb.njit(cache=True, fastmath=True)
-def implicit_force(
-    h: float,
-    centre: Array,
-    joint: Array,
-    axis_x: Array,
-    axis_y: Array,
-    axis_z: Array,
-    velocity: Array,
-    angles: Array,
-    mass: Array,
-    inertia: Array,
-    extent2: Array,
-    weight: Array,
-    moment: Array,
-    hinge_stiffness: float,
-    hinge_damping: float,
-    drag: Array,
-    field: Array,
-    gradient: Array,
-    flow: Array,
-    contact: Array,
-    fixed_base: bool,
-    linear: Array,
-    angular: Array,
-) -> tuple[Array, float, Array]:
-    """Return the generalised force (5 + n,) for a step h, the end speed, and the mass matrix.
+def write_block(out: Array, axes: Array, linear: Vector, rotary: Vector, soft: Vector, arm: Vector) -> None:
+    """Write a link's (6, 6) block about the base's centre, `arm` before the link's.
 
-    The end speed is the largest that a link is predicted to have at the end of the step, mm/s.
-    Parameters are per link: mass (n,), inertia about the link axes (n, 3), extent2 (n, 2) =
-    length^2/12 and width^2/12, weight minus buoyancy (n, 3), moment components along the link's x
-    and z axes (n, 2), drag (n, 4), field (n, 3) T, gradient (n, 3, 3) T/mm, flow (n, 3).
-    `contact` (5 + n,) is the generalised contact force to expect: without it a body at rest on a
-    wall would be given M (M + h C + h^2 K)^-1 of its load. `linear`, `angular` are scratch.
+    Eigenvalues along the axes of the (3, 3) blocks about its own centre: linear, and rotary less
+    the square of the vector `soft`.
     """
-    n = len(centre)
-    dofs = 5 + n
-    v = np.zeros(3)
-    w = np.zeros(3)
-    jacobians(centre, joint, axis_y, linear, angular)
-    mass_matrix = np.zeros((dofs, dofs))
-    implicit = np.zeros((dofs, dofs))
-    force = np.zeros(dofs)
-    for i in range(n):
-        columns = 6 + i
-        v[:] = 0.0
-        w[:] = 0.0
-        for k in range(3):
-            for a in range(columns):
-                v[k] += linear[i, k, a] * velocity[a]
-                w[k] += angular[i, k, a] * velocity[a]
-        x, z = axis_x[i], axis_z[i]
-        u = v - flow[i]
-        ux, uy, uz = np.dot(u, x), np.dot(u, axis_y), np.dot(u, z)
-        c = drag_coefficients(np.sqrt(ux * ux + uy * uy), abs(uz), drag[i])
-        damping = frame_diagonal(x, axis_y, z, c)
-        turning = np.array(
-            [c[2] * extent2[i, 1], c[2] * extent2[i, 0], c[0] * (extent2[i, 0] + extent2[i, 1])]
-        )
-        turn_damping = frame_diagonal(x, axis_y, z, turning)
-        m = moment[i, 0] * x + moment[i, 1] * z
-        b = field[i]
-        f = weight[i] + gradient[i] @ m - damping @ u
-        t = cross(m, b) - turn_damping @ w
-        project(force, linear[i], f, columns)
-        project(force, angular[i], t, columns)
-        eye = np.eye(3)
-        accumulate(mass_matrix, linear[i], eye * mass[i], columns, 1.0)
-        inertia_world = frame_diagonal(x, axis_y, z, inertia[i])
-        accumulate(mass_matrix, angular[i], inertia_world, columns, 1.0)
-        accumulate(implicit, linear[i], damping, columns, h)
-        turn = h * turn_damping
-        alignment = np.dot(m, b)
-        if alignment > 0.0:
-            bb = np.outer(b, b) / max(np.dot(b, b), 1e-30)
-            magnetic = alignment * (eye - bb)
-            turn = turn + h * h * magnetic
-            project(force, angular[i], -h * (magnetic @ w), columns)
-        accumulate(implicit, angular[i], turn, columns, 1.0)
-    for j in range(6, dofs):
-        rate = velocity[j]
-        force[j] -= hinge_stiffness * (angles[j - 6] + h * rate) + hinge_damping * rate
-        implicit[j, j] += h * hinge_damping + h * h * hinge_stiffness
-    if fixed_base:
-        for j in range(6):
-            mass_matrix[j, :] = 0.0
-            mass_matrix[:, j] = 0.0
-            implicit[j, :] = 0.0
-            implicit[:, j] = 0.0
-            mass_matrix[j, j] = 1.0
-            force[j] = 0.0
-    acceleration = np.linalg.solve(mass_matrix + implicit, force + contact)
-    fastest = 0.0
-    for i in range(n):
-        for k in range(3):
-            v[k] = 0.0
-            for a in range(6 + i):
-                v[k] += linear[i, k, a] * (velocity[a] + h * acceleration[a])
-        fastest = max(fastest, np.sqrt(np.dot(v, v)))
-    return force - implicit @ acceleration, fastest, mass_matrix
+    for q in range(3):
+        eigen = each(linear, row(axes[q]))
+        column = outof(axes, eigen)
+        turned = cross(arm, column)
+        for p in range(3):
+            out[p, q] = column[p]
+            out[3 + p, q] = turned[p]
+            out[q, 3 + p] = turned[p]
+    for p in range(3):
+        own = outof(axes, each(rotary, row(axes[p])))
+        shifted = cross(arm, row(out[3 + p]))
+        for q in range(3):
+            out[3 + p, 3 + q] = own[q] - soft[p] * soft[q] + shifted[q]
+
+
+@nb.njit(cache=True, fastmath=True)
+def link_load(
+    pose: Pose, links: Links, fluid: Fluid, i: int, h: float, left: Array, right: Array
+) -> None:
+    """Write a link's block (6, 6) of the left side and its load (6,), about the base's centre.
+
+    The block is mass + fluid's mass + h damping + h^2 stiffness. Terms quadratic in velocity are
+    on the side of the loads: centripetal and gyroscopic, and for the fluid carried along
+    Kirchhoff's equations (Lamb, Hydrodynamics, art. 124) of each link as a strip.
+    """
+    axes, flow_gradient = pose.axes[i], fluid.flow_gradient[i]
+    arm = less(row(pose.centre[i]), row(pose.centre[0]))
+    moment, field = row(links.moment[i]), row(fluid.field[i])
+    still = into(axes, less(row(pose.velocity[i]), row(fluid.flow[i])))  # against the fluid, along the axes
+    spin = into(axes, row(pose.spin[i]))
+    per_speed = resistance(links, still)
+    per_rate, carried = turning_drag(links, axes, flow_gradient, per_speed)
+    carried_mass = row(links.added_mass)
+    mass = add((links.mass, links.mass, links.mass), carried_mass)
+    inertia = add(row(links.inertia), row(links.added_inertia))
+    impulse = each(carried_mass, still)
+    force = each(per_speed, still)
+    force = add(force, less(cross(spin, impulse), each(carried_mass, cross(spin, still))))
+    force = add(force, each(mass, into(axes, row(pose.bias[i]))))
+    torque = less(each(per_rate, spin), carried)
+    torque = add(torque, add(cross(still, impulse), cross(spin, each(inertia, spin))))
+    torque = add(torque, each(inertia, into(axes, row(pose.spin_bias[i]))))
+    b = into(axes, field)
+    torque = less(torque, cross(moment, b))
+    # Alignment with the field as a spring: stiffness m.b across the field, none about it.
+    spring = max(dot(moment, b), 0.0)
+    about = dot(b, spin) / max(dot(b, b), 1e-300)
+    torque = add(torque, scaled(h * spring, less(spin, scaled(about, b))))
+    pull = add(row(links.weight), into(fluid.gradient[i], outof(axes, moment)))
+    force = less(pull, outof(axes, force))
+    torque = add(cross(arm, force), scaled(-1.0, outof(axes, torque)))
+    for k in range(3):
+        right[k], right[3 + k] = force[k], torque[k]
+    stiff = h * h * spring
+    rotary = add(add(inertia, scaled(h, per_rate)), (stiff, stiff, stiff))
+    soft = scaled(np.sqrt(stiff / max(dot(b, b), 1e-300)), field)
+    write_block(left, axes, add(mass, scaled(h, per_speed)), rotary, soft, arm)

@@ -55,7 +55,7 @@ class Flow:
     Attributes
     ----------
     map : VesselMap
-        With the mean speeds over a beat.
+        With the mean and peak speeds over a beat.
     network : NetworkFlow
         Flow rates and pressures with their harmonics.
     flow_rates : dict of str to float
@@ -86,6 +86,14 @@ class Flow:
             np.arange(len(branches)), [len(b.points) for b in branches]
         )
         self.profiles = self._profiles()
+        peaks = self.peak_speeds()
+        self.map = replace(
+            self.map,
+            branches={
+                name: replace(branch, peak_speed=peaks[name])
+                for name, branch in self.map.branches.items()
+            },
+        )
         self._blocks = blocks(self.points, self.radius)
         self._omega = 2.0 * np.pi * self.network.rate
 

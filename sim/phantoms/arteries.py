@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mmdtwin.geometry import Array
 from mmdtwin.sim.anatomy import Labels
-from mmdtwin.sim.phantoms.curve import Tree, smoothed
+from mmdtwin.sim.phantoms.curve import Tree, Voxel, last_shared, smoothed
 from mmdtwin.sim.phantoms.grid import Grid
 
 SOURCE = "descending-aorta"
@@ -29,8 +29,6 @@ FLOOR = 0.5e-3  # m to the wall: the least that a step is charged for
 OUTSIDE_COST = 3.0  # of a step outside the labels, over one inside
 SMOOTHING = 3e-3  # m, Gaussian sigma along a branch, before scaling
 STEP = 0.25e-3  # m between points of a centreline, before scaling
-
-Voxel = tuple[int, ...]
 
 
 def artery_tree(labels: Labels, field: Grid) -> tuple[Tree, Array]:
@@ -55,7 +53,7 @@ def artery_tree(labels: Labels, field: Grid) -> tuple[Tree, Array]:
     tree = Tree({}, {}, (SOURCE, *paths))
     _grow(tree, paths, SOURCE, 0)
     curves = {name: _line(voxels, field) for name, voxels in tree.curves.items()}
-    shared = max(_shared({"root": root, end: path}, 0) for end, path in paths.items())
+    shared = max(last_shared({"root": root, end: path}, 0) for end, path in paths.items())
     return Tree(curves, tree.nodes, tree.ends), _line(np.array(root[shared:], float), field)
 
 
@@ -115,7 +113,7 @@ def _on_grid(labels: Labels, field: Grid, name: str) -> NDArray[np.bool_]:
 
 def _grow(tree: Tree, paths: dict[str, list[Voxel]], node: str, first: int) -> None:
     """Add the branch that `paths` share from voxel `first` on, and what follows it."""
-    shared = _shared(paths, first)
+    shared = last_shared(paths, first)
     name = SHARED.get(frozenset(paths)) or "+".join(paths)
     voxels = next(iter(paths.values()))[first : shared + 1]
     tree.curves[name] = np.array(voxels, float)
@@ -129,13 +127,3 @@ def _grow(tree: Tree, paths: dict[str, list[Voxel]], node: str, first: int) -> N
         groups.setdefault(path[shared + 1], {})[key] = path
     for group in groups.values():
         _grow(tree, group, end, shared)
-
-
-def _shared(paths: dict[str, list[Voxel]], first: int) -> int:
-    """Index of the last voxel that all paths have in common, from `first` on."""
-    last = first
-    while all(len(p) > last + 1 for p in paths.values()):
-        if len({p[last + 1] for p in paths.values()}) > 1:
-            break
-        last += 1
-    return last

@@ -8,20 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
-from mmdtwin.config import CtConfig, PhantomConfig, ProceduralConfig
+from mmdtwin.config import PhantomConfig
+from mmdtwin.config.phantom import CtConfig, MeshConfig, RandomTreeConfig, VesselConfig
 from mmdtwin.errors import UserError
 from mmdtwin.files import cache_dir, digest, replacing
 from mmdtwin.geometry import Array, arclength
 from mmdtwin.sim.flow import with_flow
 from mmdtwin.sim.phantoms.curve import Tree, evenly
+from mmdtwin.sim.phantoms.from_mesh import load
 from mmdtwin.sim.phantoms.grid import Grid
+from mmdtwin.sim.phantoms.refine import FINER, Blocks, RefinedGrid
 from mmdtwin.sim.phantoms.surface import Surface, distance_field, one_piece
 from mmdtwin.sim.phantoms.vessel import Vessel
+from mmdtwin.sim.phantoms.voxelised import SplitWall, voxelised
 from mmdtwin.vessel import Branch, VesselMap
 
-VERSION = 2  # of the code and the CT labels behind a geometry; part of the cache's key
+VERSION = 3  # of the code and the CT labels behind a geometry; part of the cache's key
 SPACING = 0.25e-3  # m between centreline points
 TAPER_WINDOW = 1.5e-3  # m; towards a cap the room shrinks step by step, before it hardly at all
 TAPER = 0.97  # a point with this share of the room one window farther in is clear of the cap
@@ -47,7 +52,9 @@ def build_vessel(config: PhantomConfig) -> Vessel:
     return replace(vessel, map=vessel_map)
 
 
-def _build(config: ProceduralConfig | CtConfig) -> Vessel:
+def _build(config: VesselConfig) -> Vessel:
+    if isinstance(config, MeshConfig):
+        return vessel_of(*load(config), config.voxel)
     if isinstance(config, CtConfig):
         from mmdtwin.sim.phantoms.ct import trace as trace_ct
 
@@ -55,21 +62,50 @@ def _build(config: ProceduralConfig | CtConfig) -> Vessel:
     else:
         from mmdtwin.sim.phantoms.procedural import trace
 
+        if isinstance(config, RandomTreeConfig):
+            from mmdtwin.sim.phantoms.random_tree import random_tree
+
+            config = random_tree(config)
         tree, field = trace(config)
     field = one_piece(field)
     surface = Surface.of(field)
-    return Vessel(_map(tree, surface, field), surface, distance_field(field, surface))
+    if surface.handles:
+        raise UserError(
+            "vessel: branches touch away from their junctions, or the curve of one crosses "
+            "itself; move their way points apart or lower their radius"
+        )
+    distance = distance_field(field, surface)
+    return Vessel(_map(tree, surface, field), surface, RefinedGrid.of(distance, surface))
 
 
-def _map(tree: Tree, surface: Surface, field: Grid) -> VesselMap:
-    """Centrelines that end one radius before the caps, with their inscribed radii."""
+def vessel_of(tree: Tree, surface: Surface, voxel: float) -> Vessel:
+    """Return the vessel with a given closed wall, and distances on a grid of `voxel` m.
+
+    The centrelines are taken as they are, as far as they lie inside.
+
+    Raises
+    ------
+    UserError
+        If a centreline is not inside the wall, or the grid would be too large.
+    """
+    distance, wall = voxelised(surface, voxel)
+    return Vessel(
+        _map(tree, wall, distance, capped=True), surface, RefinedGrid.of(distance, surface)
+    )
+
+
+def _map(tree: Tree, surface: Surface | SplitWall, field: Grid, capped: bool = False) -> VesselMap:
+    """Centrelines that end one radius before the caps, with their inscribed radii.
+
+    Those that are `capped` already do.
+    """
     joined = [node for pair in tree.nodes.values() for node in pair]
     branches = {}
     for name, (start, end) in tree.nodes.items():
         line = _inside(tree.curves[name], field, from_end=joined.count(start) == 1)
-        if joined.count(end) == 1:
+        if joined.count(end) == 1 and not capped:
             line = _before_cap(line, surface)
-        if joined.count(start) == 1:
+        if joined.count(start) == 1 and not capped:
             line = _before_cap(line[::-1], surface)[::-1]
         length = float(arclength(line)[-1]) if len(line) else 0.0
         if length < 2 * SPACING:
@@ -90,7 +126,7 @@ def _inside(line: Array, field: Grid, from_end: bool) -> Array:
     return line[outside[-1] + 1 :] if from_end else line[: outside[0]]
 
 
-def _before_cap(line: Array, surface: Surface) -> Array:
+def _before_cap(line: Array, surface: Surface | SplitWall) -> Array:
     """The part of a line before the cap at its end takes away room."""
     if len(line) == 0:
         return line
@@ -104,6 +140,9 @@ def _before_cap(line: Array, surface: Surface) -> Array:
 def _save(path: Path, vessel: Vessel) -> None:
     branches = vessel.map.branches
     arrays = {f"line.{n}": np.c_[b.points, b.radius] for n, b in branches.items()}
+    blocks: dict[str, NDArray] = {}
+    for i, level in enumerate(vessel.refined.levels):
+        blocks |= {f"cells.{i}": level.cells, f"blocks.{i}": level.values}
     with replacing(path) as part:
         np.savez_compressed(
             part,
@@ -116,6 +155,7 @@ def _save(path: Path, vessel: Vessel) -> None:
             nodes=[(b.start, b.end) for b in branches.values()],
             ends=vessel.map.ends,
             **arrays,
+            **blocks,
         )
 
 
@@ -125,6 +165,9 @@ def _load(path: Path) -> Vessel | None:
         with path.open("rb") as handle, np.load(handle) as data:
             arrays = {name: data[name] for name in _ARRAYS}
             lines = [data[f"line.{name}"] for name in arrays["names"]]
+            levels = tuple(
+                Blocks(data[f"cells.{i}"], data[f"blocks.{i}"]) for i in range(len(FINER))
+            )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     named = zip(arrays["names"].tolist(), lines, arrays["nodes"].tolist(), strict=True)
@@ -132,5 +175,5 @@ def _load(path: Path) -> Vessel | None:
     return Vessel(
         VesselMap(branches, tuple(arrays["ends"].tolist())),
         Surface(arrays["vertices"], arrays["faces"]),
-        Grid(arrays["values"], arrays["origin"], float(arrays["voxel"])),
+        RefinedGrid(Grid(arrays["values"], arrays["origin"], float(arrays["voxel"])), levels),
     )

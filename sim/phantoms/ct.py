@@ -33,7 +33,7 @@ DISC_VOXELS = 2.0  # half its thickness
 def trace(config: CtConfig) -> tuple[Tree, Grid]:
     """Return the centrelines and a field that is positive inside the lumen, placed and cut."""
     labels = _upper(load_artery_labels())
-    arteries = artery_field(labels, config.voxel, config.smoothing)
+    arteries = signed_distance(labels, config.voxel, config.smoothing)
     tree, ascending = artery_tree(labels, arteries)
     rotation = Rotation.from_rotvec(config.rotation).as_matrix()
     curves = {name: _place(line, config, rotation) for name, line in tree.curves.items()}
@@ -57,7 +57,7 @@ def _place(line: Array, config: CtConfig, rotation: Array) -> Array:
     return evenly(config.scale * line @ rotation.T - np.array(config.centre), STEP)
 
 
-def artery_field(labels: Labels, voxel: float, smoothing: float) -> Grid:
+def signed_distance(labels: Labels, voxel: float, smoothing: float) -> Grid:
     """Return the arteries' signed distance, m, positive inside, on cubic voxels.
 
     Shape-based interpolation (Raya and Udupa 1990): the signed distance is linear between voxel

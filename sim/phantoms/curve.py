@@ -9,6 +9,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from mmdtwin.geometry import Array, arclength
 
+Voxel = tuple[int, ...]
+
 
 @dataclass(frozen=True, eq=False)
 class Tree:
@@ -33,3 +35,13 @@ def smoothed(points: Array, sigma: float, step: float) -> Array:
     # Point reflection through an end makes the smoothed curve pass through it.
     extended = np.pad(even, ((pad, pad), (0, 0)), mode="reflect", reflect_type="odd")
     return evenly(gaussian_filter1d(extended, sigma / step, axis=0)[pad:-pad], step)
+
+
+def last_shared(paths: dict[str, list[Voxel]], first: int) -> int:
+    """Return the index of the last voxel that all paths have in common, from `first` on."""
+    last = first
+    while all(len(p) > last + 1 for p in paths.values()):
+        if len({p[last + 1] for p in paths.values()}) > 1:
+            break
+        last += 1
+    return last

@@ -40,8 +40,20 @@ class Grid:
         """Interpolate linearly at points (n, 3), m; outside the grid its edge value holds."""
         p = np.ascontiguousarray(np.atleast_2d(np.asarray(points, float)))
         out = np.empty(len(p))
-        interpolate(self.values, self.origin, self.voxel, p, out)
+        interpolate(*self.arrays, p, out)
         return out
+
+    def at_with_normal(self, points: ArrayLike) -> tuple[Array, Array]:
+        """Return the field (n,) at points (n, 3) m, and unit vectors (n, 3) along its gradient."""
+        p = np.ascontiguousarray(np.atleast_2d(np.asarray(points, float)))
+        out, normals = np.empty(len(p)), np.empty_like(p)
+        distance_and_normal(*self.arrays, p, out, normals)
+        return out, normals
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.float32], Array, float]:
+        """What the compiled functions take first: values, origin, voxel."""
+        return self.values, self.origin, self.voxel
 
     def nodes(self, index: tuple[NDArray, ...]) -> Array:
         """Positions (n, 3) m of nodes given by their indices, as `np.nonzero` returns them."""
@@ -59,22 +71,67 @@ class Grid:
 
 
 @njit(cache=True)
+def interpolate_at(values, origin, voxel, px, py, pz):  # type: ignore[no-untyped-def]
+    """Return the trilinear interpolation of `values` at one point; its edge value beyond."""
+    nx, ny, nz = values.shape
+    x = min(max((px - origin[0]) / voxel, 0.0), nx - 1.000001)
+    y = min(max((py - origin[1]) / voxel, 0.0), ny - 1.000001)
+    z = min(max((pz - origin[2]) / voxel, 0.0), nz - 1.000001)
+    i, j, k = int(x), int(y), int(z)
+    fx, fy, fz = x - i, y - j, z - k
+    low = (1 - fx) * ((1 - fy) * values[i, j, k] + fy * values[i, j + 1, k]) + fx * (
+        (1 - fy) * values[i + 1, j, k] + fy * values[i + 1, j + 1, k]
+    )
+    high = (1 - fx) * ((1 - fy) * values[i, j, k + 1] + fy * values[i, j + 1, k + 1]) + fx * (
+        (1 - fy) * values[i + 1, j, k + 1] + fy * values[i + 1, j + 1, k + 1]
+    )
+    return (1 - fz) * low + fz * high
+
+
+@njit(cache=True)
 def interpolate(values, origin, voxel, points, out):  # type: ignore[no-untyped-def]
     """Write the trilinear interpolation of `values` at `points` (n, 3) to `out` (n,)."""
-    nx, ny, nz = values.shape
     for n in range(points.shape[0]):
-        x = min(max((points[n, 0] - origin[0]) / voxel, 0.0), nx - 1.000001)
-        y = min(max((points[n, 1] - origin[1]) / voxel, 0.0), ny - 1.000001)
-        z = min(max((points[n, 2] - origin[2]) / voxel, 0.0), nz - 1.000001)
-        i, j, k = int(x), int(y), int(z)
-        fx, fy, fz = x - i, y - j, z - k
-        low = (1 - fx) * ((1 - fy) * values[i, j, k] + fy * values[i, j + 1, k]) + fx * (
-            (1 - fy) * values[i + 1, j, k] + fy * values[i + 1, j + 1, k]
-        )
-        high = (1 - fx) * ((1 - fy) * values[i, j, k + 1] + fy * values[i, j + 1, k + 1]) + fx * (
-            (1 - fy) * values[i + 1, j, k + 1] + fy * values[i + 1, j + 1, k + 1]
-        )
-        out[n] = (1 - fz) * low + fz * high
+        out[n] = interpolate_at(values, origin, voxel, points[n, 0], points[n, 1], points[n, 2])
+
+
+@njit(cache=True)
+def distance_and_normal(values, origin, voxel, points, out_d, out_n):  # type: ignore[no-untyped-def]
+    """Write signed distances and unit normals at points; usable from compiled code.
+
+    The normal is the direction in which the distance grows: away from the wall, into the lumen.
+    It is taken from central differences over one voxel, which are continuous and err by
+    (voxel/R)^2 near a wall of radius R, where the derivative of the interpolation itself jumps
+    between voxels. Any consistent units.
+
+    Parameters
+    ----------
+    values : (nx, ny, nz) float32 array
+        Signed distance at the nodes of a grid, positive inside.
+    origin : (3,) array
+        Position of node (0, 0, 0).
+    voxel : float
+        Distance between nodes.
+    points : (n, 3) array
+        Where to read.
+    out_d : (n,) array
+        Receives the distances; beyond the grid its edge value.
+    out_n : (n, 3) array
+        Receives the normals; zero where the distance does not change.
+    """
+    half = 0.5 * voxel
+    for n in range(points.shape[0]):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        out_d[n] = interpolate_at(values, origin, voxel, x, y, z)
+        gx = interpolate_at(values, origin, voxel, x + half, y, z)
+        gx -= interpolate_at(values, origin, voxel, x - half, y, z)
+        gy = interpolate_at(values, origin, voxel, x, y + half, z)
+        gy -= interpolate_at(values, origin, voxel, x, y - half, z)
+        gz = interpolate_at(values, origin, voxel, x, y, z + half)
+        gz -= interpolate_at(values, origin, voxel, x, y, z - half)
+        norm = np.sqrt(gx * gx + gy * gy + gz * gz)
+        scale = 1.0 / norm if norm > 0.0 else 0.0
+        out_n[n, 0], out_n[n, 1], out_n[n, 2] = gx * scale, gy * scale, gz * scale
 
 
 @njit(cache=True)

@@ -83,6 +83,12 @@ class Surface:
         return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
 
     @property
+    def area(self) -> float:
+        """Area of all triangles, m2."""
+        a, b, c = self.corners.transpose(1, 0, 2)
+        return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+
+    @property
     def watertight(self) -> bool:
         """True if every edge joins exactly two triangles that agree on the outside."""
         edges = self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64)
@@ -90,6 +96,11 @@ class Surface:
         forward = np.sort(edges[:, 0] * n + edges[:, 1])
         backward = np.sort(edges[:, 1] * n + edges[:, 0])
         return bool(np.array_equal(forward, backward) and np.all(np.diff(forward) > 0))
+
+    @property
+    def handles(self) -> int:
+        """Holes through a closed surface in one piece, 0 for a tree: 1 - Euler number / 2."""
+        return 1 - (len(self.vertices) - len(self.faces) // 2) // 2
 
     @cached_property
     def _centres(self) -> cKDTree:
@@ -175,14 +186,14 @@ def distance_field(field: Grid, surface: Surface) -> Grid:
     """
     inside = field.values > 0
     reach = int(np.ceil(BAND / field.voxel)) + 1
-    wanted = np.nonzero(_grown(inside, reach))
+    wanted = np.nonzero(grown(inside, reach))
     distance = surface.distance(field.nodes(wanted))
     values = np.full(field.values.shape, -BAND, np.float32)
     values[wanted] = np.where(inside[wanted], distance, -np.minimum(distance, BAND))
     return replace(field, values=values)
 
 
-def _grown(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
+def grown(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
     """Grow a mask by a cube of 2 steps + 1 nodes, axis by axis."""
     grown = mask.astype(np.uint8)
     for axis in range(3):

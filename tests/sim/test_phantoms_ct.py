@@ -11,7 +11,7 @@ from mmdtwin.config import PhantomConfig, load, parse, read
 from mmdtwin.errors import ConfigError
 from mmdtwin.sim.anatomy import load_artery_labels
 from mmdtwin.sim.phantoms import Vessel, build_vessel
-from mmdtwin.sim.phantoms.ct import artery_field
+from mmdtwin.sim.phantoms.ct import signed_distance
 
 ENDS = {
     "descending-aorta", "left-subclavian", "right-subclavian", "left-carotid", "right-carotid",
@@ -85,7 +85,7 @@ def test_tasks_from_the_aorta_are_long_enough(vessel: Vessel) -> None:
 def test_interpolated_field_keeps_the_labels_volume() -> None:
     """Where a label is thick (the aorta), interpolation and smoothing keep its size."""
     labels = load_artery_labels()
-    field = artery_field(labels, 0.8e-3, 0.7e-3)
+    field = signed_distance(labels, 0.8e-3, 0.7e-3)
     voxels = labels.labels > 0
     counted = voxels.sum() * np.prod(labels.spacing)
     measured = (field.values > 0).sum() * field.voxel**3

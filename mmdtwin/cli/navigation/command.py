@@ -22,6 +22,7 @@ from mmdtwin.cli.navigation.report import Ending, judge, make_report, summarise,
 from mmdtwin.cli.navigation.telemetry import Telemetry
 from mmdtwin.cli.navigation.video import VideoWriter
 from mmdtwin.config import ScenarioConfig
+from mmdtwin.control.feasibility import flow_feasibility
 from mmdtwin.control.follower import Controller, DoNothing, PathFollower, RandomController
 from mmdtwin.control.path import Path as DevicePath
 from mmdtwin.control.session import ControllerFactory, Moment, Outcome, Session
@@ -156,6 +157,7 @@ def run_once(request: Request, name: str, out: Path, json_path: Path | None) -> 
         replacing(out / "navigate.mp4") as part,
     ):
         console.print(f"[bold]{name}[/bold]: {request.scenario.description}")
+        flow = _check_flow(console, rig)
         with _progress(console) as progress:
             video = VideoWriter(part, rig.describe().frame_rate)
             try:
@@ -163,7 +165,7 @@ def run_once(request: Request, name: str, out: Path, json_path: Path | None) -> 
             finally:
                 video.close()
             snapshot = rig.last_good() if isinstance(rig, TwinRig) else None
-        result.report["scenario"] = name
+        result.report.update(scenario=name, flow=flow)
         if result.report["physics_error"] and snapshot is not None:
             snapshot.write(
                 out / "last_good_state.json",
@@ -199,6 +201,15 @@ def _watcher(
         return see
 
     return watch
+
+
+def _check_flow(console: Console, rig: Rig) -> str | None:
+    """Say whether the device can be held against the flow."""
+    found = flow_feasibility(rig.describe())
+    if found is None:
+        return None
+    console.print(found.line, style=None if found.feasible else "bold red", highlight=False)
+    return found.line
 
 
 @contextmanager
@@ -267,6 +278,7 @@ def run_episodes(
     # Check the task in this process first, where an error is one clear line.
     with _connected(scenario) as rig:
         draw_episode(scenario.task, rig.describe(), stream(seed, "task"))
+        flow = _check_flow(Console(), rig)
     if json_path is not None:
         writable_dir(json_path.parent, "--json")
     requests = [Request(scenario, c, seed + i) for c in controllers for i in range(episodes)]
@@ -285,6 +297,7 @@ def run_episodes(
                     c: {"episodes": grouped[c], "summary": summary.get(c)} for c in others
                 },
                 "complete": whole,
+                "flow": flow,
                 "seed": seed,
                 "config_hash": scenario.hash,
                 "versions": versions(),

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, model_validator
 
-from mmdtwin.config.devices.base import BaseDeviceConfig, Length
+from mmdtwin.config.devices.base import Length
+from mmdtwin.config.devices.soft import SoftConfig
+
+THINNEST_WIDTH = 3.0  # thicknesses; below, the body is a rod, not a sheet
 
 
-class SheetConfig(BaseDeviceConfig):
-    """A magnetic soft sheet, SI units; x runs along its length, z is its normal."""
+class SheetConfig(SoftConfig):
+    """A magnetic soft sheet; x runs along its length, y across its width, z is its normal."""
 
     kind: Literal["sheet"]
-    length: Length
     width: Length
     thickness: Length
-    youngs_modulus: PositiveFloat  # Pa
-    density: PositiveFloat  # kg/m3
-    magnetisation: PositiveFloat  # A/m
-    profile: Literal["uniform", "harmonic"]  # along the axis, or one wavelength turning in x-z
-    damping_ratio: Annotated[float, Field(ge=0.0)] = 0.1  # material damping of the first mode
-    links: Annotated[int, Field(ge=4, le=40)] = 10
-    added_inertia: Annotated[float, Field(ge=0.0)]  # kg m2 per m: rotary inertia for stable contact
-    material: str = "ndfeb-silicone"
+    links: Annotated[int, Field(ge=4, le=80)] = 10
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> SheetConfig:
+        if not THINNEST_WIDTH * self.thickness <= self.width <= self.length:
+            raise ValueError(
+                f"width: allowed is {THINNEST_WIDTH:g} thicknesses to the length, "
+                f"{THINNEST_WIDTH * self.thickness:g} to {self.length:g} m (got {self.width:g})"
+            )
+        return self

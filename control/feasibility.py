@@ -1,0 +1,128 @@
+"""Whether the fluid sweeps a device away: its drag against the force that can hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmdtwin.control.allocation import allocate
+from mmdtwin.control.capability import strongest_pull
+from mmdtwin.field import FieldModel
+from mmdtwin.geometry import Array, apply, rotate
+from mmdtwin.magnet_limits import MagnetLimits
+from mmdtwin.rig import RigDescription
+from mmdtwin.vessel import Branch
+
+WARNING_SHARE = 0.8  # of the reachable force: what is left must steer
+DOUBLINGS = 8  # of the force asked of a magnet, from the device's weight
+MET = 0.9  # part of a force asked for that counts as reached
+
+
+@dataclass(frozen=True)
+class Feasibility:
+    """The branch in which a device at rest is hardest to hold.
+
+    Parameters
+    ----------
+    branch : str
+        Its name.
+    speed : float
+        Peak speed of the fluid there over a beat, m/s.
+    drag, reachable : float
+        Force on the device in its worst attitude, and what magnet or coils can pull along the
+        vessel there, N.
+    """
+
+    branch: str
+    speed: float
+    drag: float
+    reachable: float
+
+    @property
+    def share(self) -> float:
+        """Drag over reachable force; infinite where nothing pulls."""
+        if self.drag == 0.0:
+            return 0.0
+        return self.drag / self.reachable if self.reachable > 0.0 else float("inf")
+
+    @property
+    def feasible(self) -> bool:
+        """True while drag stays within 80 % of the reachable force."""
+        return self.share <= WARNING_SHARE
+
+    @property
+    def line(self) -> str:
+        """One line for a report."""
+        share = f"{self.share:.0%} of" if self.reachable > 0.0 else "against"
+        facts = (
+            f"flow: peak drag {self.drag * 1e6:.3g} uN at {self.speed * 1e3:.3g} mm/s in "
+            f"'{self.branch}', {share} the reachable {self.reachable * 1e6:.3g} uN"
+        )
+        if self.feasible:
+            return facts
+        return f"{facts}: INFEASIBLE, over {WARNING_SHARE:.0%}; the device cannot be held there"
+
+
+def flow_feasibility(description: RigDescription) -> Feasibility | None:
+    """Compare the drag of the fluid on a device at rest with the force that can hold it.
+
+    In every branch the drag is that of the peak speed over a beat, in the device's worst attitude;
+    the force is the largest pull along the vessel where it is narrowest, on the device's moment
+    along it. The branch with the worst ratio is returned; None where the drag is not known.
+    """
+    field, worst_drag = description.placed_field, description.device.worst_drag
+    if worst_drag is None:
+        return None
+    T = description.T_world_vessel.T
+    found = []
+    for name, branch in description.vessel.branches.items():
+        place = _narrowest(branch, field, T)
+        if place is None:
+            continue
+        drag = float(worst_drag(branch.peak_speed))
+        along = rotate(T, branch.tangents[place])
+        reachable = _pull(description, apply(T, branch.points[place]), along)
+        found.append(Feasibility(name, branch.peak_speed, drag, reachable))
+    return max(found, key=lambda f: f.share, default=None)
+
+
+def _narrowest(branch: Branch, field: FieldModel, T: Array) -> int | None:
+    """Index of the narrowest point of a branch in the field's workspace; None if none is."""
+    distance = np.linalg.norm(apply(T, branch.points), axis=1)
+    inside = distance < field.workspace_radius
+    if not inside.any():
+        return None
+    return int(np.argmin(np.where(inside, branch.radius, np.inf)))
+
+
+def _pull(description: RigDescription, point: Array, along: Array) -> float:
+    """Weaker of the largest pulls along and against a direction, N."""
+    moment = description.device.moment
+    if moment == 0.0:
+        return 0.0
+    pull = _pull_of_magnet if isinstance(description.limits, MagnetLimits) else _pull_of_coils
+    return min(pull(description, point, sign * along, moment) for sign in (1.0, -1.0))
+
+
+def _pull_of_coils(description: RigDescription, point: Array, along: Array, moment: float) -> float:
+    limits = description.coil_limits
+    return strongest_pull(description.placed_field, point, moment * along, along, limits)
+
+
+def _pull_of_magnet(
+    description: RigDescription, point: Array, along: Array, moment: float
+) -> float:
+    """Ask a magnet for twice the force again and again, until it no longer comes."""
+    reached, asked = 0.0, abs(description.device.weight) or 1e-6
+    for _ in range(DOUBLINGS):
+        found = allocate(
+            description.placed_field, point, force=asked * along, moment=moment * along,
+            limits=description.limits,
+        ).force  # fmt: skip
+        assert found is not None
+        reached = max(reached, float(found @ along))
+        if found @ along < MET * asked:
+            break
+        asked *= 2
+    return reached

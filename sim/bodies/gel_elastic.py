@@ -1,0 +1,158 @@
+"""Elasticity of a gel: PyBullet's material constants, modes and steps, damping and strain."""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from mmdtwin.geometry import Array
+from mmdtwin.sim.bodies.gel_mesh import TetMesh
+
+RIGID_MODES = 6
+POLAR_STEPS, POLAR_TOLERANCE = 50, 1e-9  # its convergence is quadratic
+STEP_MARGIN = 0.7  # of the limit of linear theory: strained elements are stiffer
+
+
+def lame(youngs_modulus: float, poisson_ratio: float) -> tuple[float, float]:
+    """Return Lame's mu and lambda of an isotropic material, in the unit of the modulus."""
+    mu = youngs_modulus / (2 * (1 + poisson_ratio))
+    return mu, 2 * mu * poisson_ratio / (1 - 2 * poisson_ratio)
+
+
+def bullet_constants(mu: float, lam: float) -> tuple[float, float]:
+    """Return the `NeoHookeanMu` and `NeoHookeanLambda` of `loadSoftBody`.
+
+    Bullet's is the stable neo-Hookean solid of Smith, de Goes and Kim (ACM Trans. Graph. 37
+    (2018) 12, doi 10.1145/3180491), whose constants are not Lame's: linearised about rest, it has
+    3/4 of its mu, and its lambda less 5/8 of its mu.
+    """
+    return 4 / 3 * mu, lam + 5 / 6 * mu
+
+
+def angular_frequencies(mesh: TetMesh, masses: Array, mu: float, lam: float) -> tuple[float, float]:
+    """Return the lowest and the highest of the free body's modes, rad/s.
+
+    Parameters
+    ----------
+    mesh : TetMesh
+        At rest.
+    masses : (n,) array
+        Of the nodes.
+    mu, lam : float
+        Lame's constants. All in consistent units.
+    """
+    g, v = mesh.gradients, mesh.volumes
+    dot = np.einsum("mai,mbi->mab", g, g)
+    blocks = mu * np.einsum("mab,ij->maibj", dot, np.eye(3))
+    blocks += mu * np.einsum("maj,mbi->maibj", g, g) + lam * np.einsum("mai,mbj->maibj", g, g)
+    blocks *= v[:, None, None, None, None]
+    dofs = (3 * mesh.tets[:, :, None] + np.arange(3)).reshape(len(v), 12)
+    n = 3 * len(mesh.points)
+    stiffness = np.zeros((n, n))
+    np.add.at(stiffness, (dofs[:, :, None], dofs[:, None, :]), blocks.reshape(len(v), 12, 12))
+    scale = 1 / np.sqrt(np.repeat(masses, 3))
+    square = np.linalg.eigvalsh(scale[:, None] * stiffness * scale)
+    return float(np.sqrt(square[RIGID_MODES])), float(np.sqrt(square[-1]))
+
+
+def largest_step(highest: float, in_shear: float, relaxation: float) -> float:
+    """Return the largest step, s, of semi-implicit Euler with damping at the last speed.
+
+    v' = v - h (K x + T S v) / m is stable for h^2 K + 2 h T S < 4 m.
+
+    Parameters
+    ----------
+    highest, in_shear : float
+        Largest frequencies, rad/s, of all of the stiffness, K, and of its part with mu alone, S.
+    relaxation : float
+        T, s: viscosity over mu.
+    """
+    damping = relaxation * in_shear**2
+    return STEP_MARGIN * (np.sqrt(damping**2 + 4 * highest**2) - damping) / highest**2
+
+
+@nb.njit(cache=True)
+def polar_rotation(matrix: Array) -> Array:
+    """Return the rotation (3, 3) nearest to a matrix of positive determinant.
+
+    Newton's iteration R <- (R + R^-T) / 2 (Higham, SIAM J. Sci. Stat. Comput. 7 (1986) 1160).
+    """
+    rotation = matrix.copy()
+    for _ in range(POLAR_STEPS):
+        last = rotation
+        rotation = 0.5 * (last + np.linalg.inv(last).T)
+        if np.abs(rotation - last).max() < POLAR_TOLERANCE:
+            break
+    return rotation
+
+
+@nb.njit(cache=True)
+def damp(
+    position: Array,
+    velocity: Array,
+    tets: NDArray,
+    gradients: Array,
+    volumes: Array,
+    viscosity: float,
+    force: Array,
+) -> float:
+    """Add the forces (n, 3) of a Kelvin-Voigt solid's viscosity to `force`; return the strain.
+
+    The stress 2 viscosity d, with d the rate of strain, acts in the present shape, so that no net
+    force and no net torque comes of it. The strain is the largest Frobenius norm of
+    Green's (F^T F - 1) / 2; infinite where an element is turned inside out.
+
+    Parameters
+    ----------
+    position, velocity : (n, 3) array
+    tets : (m, 4) array
+    gradients : (m, 4, 3) array
+        Of the shape functions at rest.
+    volumes : (m,) array
+        At rest.
+    viscosity : float
+    """
+    strain = 0.0
+    f, rate = np.empty((3, 3)), np.empty((3, 3))
+    stress, now = np.empty((3, 3)), np.empty((3, 3))
+    for m in range(len(tets)):
+        for i in range(3):
+            for j in range(3):
+                f[i, j] = rate[i, j] = 0.0
+                for a in range(4):
+                    f[i, j] += position[tets[m, a], i] * gradients[m, a, j]
+                    rate[i, j] += velocity[tets[m, a], i] * gradients[m, a, j]
+        for i in range(3):  # cofactors: now = J F^-T
+            p, q = (i + 1) % 3, (i + 2) % 3
+            for j in range(3):
+                r, s = (j + 1) % 3, (j + 2) % 3
+                now[i, j] = f[p, r] * f[q, s] - f[p, s] * f[q, r]
+        jacobian = f[0, 0] * now[0, 0] + f[0, 1] * now[0, 1] + f[0, 2] * now[0, 2]
+        if jacobian <= 0.0:
+            return np.inf
+        green = 0.0
+        for i in range(3):
+            for j in range(3):
+                c = f[0, i] * f[0, j] + f[1, i] * f[1, j] + f[2, i] * f[2, j]
+                green += (0.5 * (c - (i == j))) ** 2
+        strain = max(strain, np.sqrt(green))
+        # velocity gradient L = rate F^-1
+        for i in range(3):
+            for j in range(3):
+                stress[i, j] = 0.0
+                for k in range(3):
+                    stress[i, j] += rate[i, k] * now[j, k] / jacobian
+        for i in range(3):
+            for j in range(i + 1):
+                value = viscosity * (stress[i, j] + stress[j, i])
+                stress[i, j] = stress[j, i] = value
+        for a in range(4):
+            for k in range(3):
+                # volume times gradient in the present shape: V0 J F^-T G
+                along = 0.0
+                for j in range(3):
+                    along += now[k, j] * gradients[m, a, j]
+                for i in range(3):
+                    force[tets[m, a], i] -= volumes[m] * stress[i, k] * along
+    return strain

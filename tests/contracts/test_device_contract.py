@@ -1,0 +1,143 @@
+"""The Device contract, run on every preset."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from mmdtwin.config import DeviceConfig, FlowConfig, load, names
+from mmdtwin.sim.bodies import Ambient, Medium, device_class
+from mmdtwin.sim.client import connect
+from mmdtwin.units import GRAVITY
+
+PRESETS = names("devices")
+BLOOD = FlowConfig(inlet="a", viscosity=4e-3, density=1060.0)
+DOWN = np.array([0.0, 0.0, -GRAVITY])
+STEP = 1e-3
+
+
+@pytest.fixture
+def client(preset):
+    c = connect(device_class(load(DeviceConfig, "devices", preset)).deformable)
+    yield c
+    c.disconnect()
+
+
+def make(client, preset, gravity=(0.0, 0.0, 0.0)):
+    config = load(DeviceConfig, "devices", preset)
+    device = device_class(config)(client, config, Medium(BLOOD, np.array(gravity, float)))
+    device.place(np.zeros(3), np.eye(3))
+    return device
+
+
+def run(client, device, duration, **surroundings):
+    t = 0.0
+    while t < duration - 1e-12:
+        ambient = Ambient.uniform(len(device.points), **surroundings)
+        h = device.push(min(STEP, duration - t), ambient)
+        assert 0.0 < h <= STEP + 1e-15
+        client.setTimeStep(h)
+        client.stepSimulation()
+        device.read()
+        t += h
+    return Ambient.uniform(len(device.points), **surroundings)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_it_is_where_it_is_put(client, preset):
+    device = make(client, preset)
+    place = np.array([3e-3, -2e-3, 1e-3])
+    rotation = Rotation.from_rotvec([0.3, -0.5, 0.9]).as_matrix()
+    device.place(place, rotation)
+    size = device.facts(device.config, BLOOD).length
+    assert np.linalg.norm(device.centre() - place) < 0.05 * size
+    assert np.linalg.norm(device.velocity()) == 0.0
+    points, nodes = device.points, device.nodes()
+    assert points.ndim == nodes.ndim == 2 and points.shape[1] == nodes.shape[1] == 3
+    centres, radii = device.surface()
+    assert len(centres) == len(radii) and (radii > 0).all()
+    for p in (points, nodes, centres):
+        assert np.linalg.norm(p - place, axis=1).max() < size
+    assert np.linalg.norm(device.direction) == pytest.approx(1.0)
+    moment = np.linalg.norm(device.moment)
+    assert moment == pytest.approx(device.facts(device.config, BLOOD).moment, rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_its_facts_describe_it(client, preset):
+    """The imager sees about the box that the facts give, and no more."""
+    device = make(client, preset)
+    facts = device.facts(device.config, BLOOD)
+    solids = device.solids()
+    reach = np.einsum("nij,nj->ni", np.abs(solids.rotation), solids.half_extents)
+    size = (solids.centre + reach).max(axis=0) - (solids.centre - reach).min(axis=0)
+    size = np.sort(size)[::-1]
+    assert facts.length >= facts.width >= facts.thickness > 0
+    np.testing.assert_allclose(size, [facts.length, facts.width, facts.thickness], rtol=0.15)
+    assert facts.moment >= 0
+    assert facts.drag > 0
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_without_forces_it_stays(client, preset):
+    """1 % of its length in half a second: a liquid may settle into its shape."""
+    device = make(client, preset)
+    before, size = device.centre(), device.facts(device.config, BLOOD).length
+    ambient = run(client, device, 0.5)
+    assert np.linalg.norm(device.centre() - before) < 1e-3 * size
+    assert np.linalg.norm(device.velocity()) < 1e-3 * size / 0.5
+    device.check(ambient)
+    assert device.pieces == 1
+    assert device.contacts() == 0 and device.contact_force() == 0.0
+    assert len(device.wall_distances()) == 0
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_it_sinks_or_rises_as_its_weight_says(client, preset):
+    device = make(client, preset, DOWN)
+    weight = device.facts(device.config, BLOOD).weight
+    ambient = run(client, device, 0.2)
+    assert np.sign(-device.velocity()[2]) == np.sign(weight)
+    assert abs(device.velocity()[2]) > 10 * np.linalg.norm(device.velocity()[:2])
+    assert device.reynolds(ambient) > 0.0
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_fluid_carries_it(client, preset):
+    """In still air it stays, in a flow of 5 mm/s it is carried; 5 %: its inertia is spent."""
+    device = make(client, preset)
+    run(client, device, 1.0, flow=(5e-3, 0.0, 0.0))
+    np.testing.assert_allclose(device.velocity(), [5e-3, 0.0, 0.0], atol=0.25e-3)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_it_moves_as_it_did_and_by_forces_alone(client, preset, monkeypatch):
+    def fly():
+        return run(client, device, 0.1, field=(6e-3, 0, 8e-3), gradient=np.diag([0.2, -0.1, -0.1]))
+
+    device = make(client, preset, DOWN)
+    with monkeypatch.context() as patch:
+        for name in [n for n in dir(client) if n.startswith("reset")]:
+            patch.setattr(client, name, lambda *_, **__: pytest.fail("a reset during a step"))
+        fly()
+    first = device.nodes()
+    device.remove()
+    device = make(client, preset, DOWN)
+    fly()
+    np.testing.assert_array_equal(device.nodes(), first)
+    assert np.abs(first).max() > 0
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_snapshot_goes_on_as_it_did(client, preset):
+    def fly():
+        run(client, device, 0.05, field=(6e-3, 0, 8e-3), gradient=np.diag([0.2, -0.1, -0.1]))
+
+    device = make(client, preset, DOWN)
+    fly()
+    snapshot = device.snapshot()
+    fly()
+    first = device.nodes()
+    device.place(np.zeros(3), np.eye(3))
+    device.restore(snapshot)
+    fly()
+    assert np.abs(device.nodes() - first).max() < 1e-9
