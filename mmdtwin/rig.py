@@ -44,7 +44,7 @@ class DeviceFacts:
     length: float
     width: float
     thickness: float
-    moment: float  # net magnetic moment when straight, A m2
+    moment: float  # net magnetic moment when straight, of induced ones that in 10 mT, A m2
     weight: float  # weight minus buoyancy, N
     drag: float = 0.0  # force of the fluid that flows along its length at 10 mm/s, N s/m
     # Force of the fluid in N, in the attitude that drags most, at a relative speed in m/s.

@@ -18,7 +18,7 @@ KINDS = (
 )  # fmt: skip
 
 # Keys that name a file beside the YAML file, by kind.
-FILES = {"phantoms": (("vessel", "mesh"), ("vessel", "centreline"))}
+FILES = {"phantoms": (("vessel", "wall"), ("vessel", "centreline"))}
 
 
 class Config(BaseModel):

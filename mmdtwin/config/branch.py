@@ -22,9 +22,7 @@ class Stenosis(Config):
 class Aneurysm(Config):
     """A smooth spindle-shaped widening of cosine shape."""
 
-    position: (
-        NonNegativeFloat  # m along the centreline from the start, of the widest place
-    )
+    position: NonNegativeFloat  # m along the centreline from the start, of the widest place
     length: PositiveFloat  # m, from healthy to healthy
     dilation: Annotated[float, Field(gt=1.0, le=5.0)]  # widest diameter over the healthy one
 

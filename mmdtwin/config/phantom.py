@@ -137,8 +137,8 @@ class MeshConfig(Config):
 
     kind: Literal["mesh"]
     source: str
-    mesh: str  # closed wall, normals outwards: .stl, .obj or .ply
-    units: Literal["m", "cm", "mm", "um", "inch"]  # of the mesh
+    wall: str  # closed mesh, normals outwards: .stl, .obj or .ply
+    units: Literal["m", "cm", "mm", "um", "inch"]  # of the wall
     centreline: str  # CSV: branch, s, x, y, z, radius in m
     branches: Annotated[dict[str, tuple[str, str]], Field(min_length=1)]  # name: [start, end] nodes
     voxel: Annotated[float, Field(ge=0.05e-3, le=1.0e-3)] = 0.25e-3  # m, of the distance field
@@ -153,17 +153,17 @@ class MeshConfig(Config):
         """Hash of what the files hold, which says more than where they lie."""
         return digest([sha256(Path(p).read_bytes()).hexdigest() for p in self._files])
 
-    @field_serializer("mesh", "centreline")
+    @field_serializer("wall", "centreline")
     def _name_only(self, path: str) -> str:
         return Path(path).name
 
     @property
     def _files(self) -> tuple[str, str]:
-        return self.mesh, self.centreline
+        return self.wall, self.centreline
 
     @model_validator(mode="after")
     def _check(self) -> MeshConfig:
-        for key, path in zip(("mesh", "centreline"), self._files, strict=True):
+        for key, path in zip(("wall", "centreline"), self._files, strict=True):
             if not Path(path).is_file():
                 raise ValueError(f"{key}: no such file {path}")
         if not _is_tree(list(self.branches.values())):

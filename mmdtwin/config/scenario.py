@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import PositiveFloat, model_validator
@@ -143,7 +143,9 @@ def load_scenario(
     # A fault in a part's file names that file; what is left then comes from the scenario or --set.
     for key, model in ScenarioConfig.model_fields.items():
         if key in sources:
-            parse(model.annotation, resolved[key], sources[key])  # type: ignore[arg-type]
+            # With the field itself, which knows the key that tells the parts of a union.
+            kind: Any = Annotated[model.annotation, model]
+            parse(kind, resolved[key], sources[key])
     return parse(ScenarioConfig, override(resolved, assignments), where)
 
 

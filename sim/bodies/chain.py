@@ -17,9 +17,9 @@ PyBullet finds exactly the acceleration a, whatever inertia it holds; that inert
 contacts see. A static equilibrium (v = a = 0) satisfies f = 0 exactly, whatever h.
 
 All loads are sums over links and joints, so the left side is one block of 6 x 6 per link and a
-diagonal per joint, and Featherstone's articulated-body recursion solves it in O(n) (R. Featherstone,
-Rigid Body Dynamics Algorithms, 2008, ch. 7). Spatial vectors are (linear, angular) about the base's
-centre.
+diagonal per joint, and Featherstone's articulated-body recursion solves it in O(n)
+(R. Featherstone, Rigid Body Dynamics Algorithms, 2008, ch. 7). Spatial vectors are
+(linear, angular) about the base's centre.
 
 Conventions are those of `links`.
 """
@@ -30,101 +30,20 @@ import numba as nb
 import numpy as np
 
 from mmdtwin.geometry import Array
-from mmdtwin.sim.bodies.links import Fluid, Links, Pose
+from mmdtwin.sim.bodies.links import Fluid, Held, Links, Pose
 from mmdtwin.sim.bodies.loads import link_load
 from mmdtwin.sim.bodies.vectors import (
-    Vector, add, cross, dot, each, into, less, outof, row, scaled,
-)  # fmt: skip
-
-
-@nb.njit(cache=True, fastmath=True)
-def set_row(out: Array, v: Vector) -> None:
-    """Write a vector into an array (3,)."""
-    out[0], out[1], out[2] = v
-
-
-@nb.njit(cache=True, fastmath=True)
-def quaternion_columns(q: Array) -> tuple[Vector, Vector, Vector]:
-    """Columns of the rotation matrix of a unit quaternion (x, y, z, w)."""
-    x, y, z, w = q[0], q[1], q[2], q[3]
-    return (
-        (1 - 2 * (y * y + z * z), 2 * (x * y + z * w), 2 * (x * z - y * w)),
-        (2 * (x * y - z * w), 1 - 2 * (x * x + z * z), 2 * (y * z + x * w)),
-        (2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y)),
-    )
-
-
-@nb.njit(cache=True, fastmath=True)
-def rotation_vector(q: Array) -> Vector:
-    """Rotation vector of a unit quaternion (x, y, z, w), of the shorter way round."""
-    sine = np.sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2])
-    sign = 1.0 if q[3] >= 0.0 else -1.0
-    factor = 2.0 * sign
-    if sine > 1e-9:
-        factor *= np.arctan2(sine, abs(q[3])) / sine
-    return (factor * q[0], factor * q[1], factor * q[2])
-
-
-@nb.njit(cache=True, fastmath=True)
-def turn_joint(pose: Pose, i: int, coordinates: Array) -> None:
-    """Fill the axes of link i and the bend before it; `coordinates` (1,) or (4,) of the joint."""
-    if pose.rates.shape[1] == 1:
-        angle = coordinates[0]
-        c, s = np.cos(angle), np.sin(angle)
-        columns = ((c, 0.0, -s), (0.0, 1.0, 0.0), (s, 0.0, c))
-        pose.bend[i - 1, 0] = angle
-    else:
-        columns = quaternion_columns(coordinates)
-        set_row(pose.bend[i - 1], rotation_vector(coordinates))
-    for k in range(3):
-        set_row(pose.axes[i, :, k], outof(pose.axes[i - 1], columns[k]))
-
-
-@nb.njit(cache=True, fastmath=True)
-def move_half(pose: Pose, i: int, link: int, half: float) -> None:
-    """Carry centre, velocity and bias of link i on by half the length of `link`."""
-    arm = scaled(half, row(pose.axes[link, :, 0]))
-    spin = row(pose.spin[link])
-    whirl = cross(spin, arm)
-    bias = add(cross(spin, whirl), cross(row(pose.spin_bias[link]), arm))
-    set_row(pose.centre[i], add(row(pose.centre[i]), arm))
-    set_row(pose.velocity[i], add(row(pose.velocity[i]), whirl))
-    set_row(pose.bias[i], add(row(pose.bias[i]), bias))
-
-
-@nb.njit(cache=True, fastmath=True)
-def observe(
-    position: Array, quaternion: Array, joints: Array, velocity: Array, half: float, pose: Pose
-) -> None:
-    """Fill the pose from PyBullet's coordinates and generalised velocity.
-
-    `joints` (n - 1, 1) are hinge angles or (n - 1, 4) the balls' quaternions (x, y, z, w);
-    `half` is half a link's length.
-    """
-    n, d = len(pose.centre), pose.rates.shape[1]
-    columns = quaternion_columns(quaternion)
-    for k in range(3):
-        set_row(pose.axes[0, :, k], columns[k])
-        pose.centre[0, k], pose.velocity[0, k] = position[k], velocity[k]
-        pose.spin[0, k] = velocity[3 + k]
-    for i in range(1, n):
-        turn_joint(pose, i, joints[i - 1])
-        pose.centre[i], pose.velocity[i] = pose.centre[i - 1], pose.velocity[i - 1]
-        pose.bias[i] = pose.bias[i - 1]
-        move_half(pose, i, i - 1, half)
-        lever = less(row(pose.centre[i]), row(pose.centre[0]))
-        relative = (0.0, 0.0, 0.0)
-        for k in range(d):
-            axis = row(pose.axes[i, :, k if d == 3 else 1])
-            set_row(pose.rate_axes[i - 1, k, :3], cross(lever, axis))
-            set_row(pose.rate_axes[i - 1, k, 3:], axis)
-            rate = velocity[6 + (i - 1) * d + k]
-            pose.rates[i - 1, k] = rate
-            relative = add(relative, scaled(rate, axis))
-        before = row(pose.spin[i - 1])
-        set_row(pose.spin[i], add(before, relative))
-        set_row(pose.spin_bias[i], add(row(pose.spin_bias[i - 1]), cross(before, relative)))
-        move_half(pose, i, i, half)
+    add,
+    cross,
+    dot,
+    each,
+    into,
+    less,
+    outof,
+    row,
+    scaled,
+    set_row,
+)
 
 
 @nb.njit(cache=True, fastmath=True)
@@ -156,18 +75,20 @@ def assemble(
 ) -> None:  # fmt: skip
     """Fill the links' blocks `left` (n, 6, 6) and loads `right` (n, 6), and the joints' loads.
 
-    `contact` is the generalised contact force to expect; `joints` is (n - 1, d).
+    `contact` (3,) is the sum of the contact forces to expect; `joints` is (n - 1, d).
     """
     n, d = len(pose.centre), pose.rates.shape[1]
+    share = scaled(1.0 / n, row(contact))
     for i in range(n):
         link_load(pose, links, fluid, i, h, left[i], right[i])
+        moment = cross(less(row(pose.centre[i]), row(pose.centre[0])), share)
+        for k in range(3):
+            right[i, k] += share[k]
+            right[i, 3 + k] += moment[k]
     for i in range(n - 1):
         elastic_torque(links, pose.bend[i], joints[i])
         for k in range(d):
             joints[i, k] -= (h * links.stiffness[k] + links.damping[k]) * pose.rates[i, k]
-            joints[i, k] += contact[6 + i * d + k]
-    for k in range(6):
-        right[0, k] += contact[k]
 
 
 @nb.njit(cache=True, fastmath=True)
@@ -243,15 +164,19 @@ def fastest(pose: Pose, acceleration: Array, h: float) -> float:
 
 
 @nb.njit(cache=True, fastmath=True)
-def bullets_force(pose: Pose, links: Links, acceleration: Array, biased: bool) -> Array:
+def bullets_force(
+    pose: Pose, held: Held, acceleration: Array, contact: Array, biased: bool
+) -> Array:
     """Generalised force that PyBullet needs for a generalised acceleration.
 
-    With `biased` including what the terms quadratic in velocity need.
+    Less a contact force (3,) that it will add, shared evenly among the links; with `biased`
+    including what the terms quadratic in velocity need.
     """
     n, d = len(pose.centre), pose.rates.shape[1]
     wrench = spread(pose, acceleration)
     out = np.empty_like(acceleration)
-    inertia = row(links.contact_inertia)
+    inertia = row(held.inertia)
+    share = scaled(1.0 / n, row(contact))
     for i in range(n - 1, -1, -1):
         axes, arm = pose.axes[i], less(row(pose.centre[i]), row(pose.centre[0]))
         angular = row(wrench[i, 3:])
@@ -262,7 +187,7 @@ def bullets_force(pose: Pose, links: Links, acceleration: Array, biased: bool) -
             gyro = cross(spin, each(inertia, spin))
             linear = add(linear, row(pose.bias[i]))
             angular = add(angular, row(pose.spin_bias[i]))
-        force = scaled(links.contact_mass, linear)
+        force = less(scaled(held.mass, linear), share)
         torque = outof(axes, add(gyro, each(inertia, into(axes, angular))))
         set_row(wrench[i, :3], force)
         set_row(wrench[i, 3:], add(torque, cross(arm, force)))
@@ -280,14 +205,14 @@ def bullets_force(pose: Pose, links: Links, acceleration: Array, biased: bool) -
 
 @nb.njit(cache=True, fastmath=True)
 def advance(
-    pose: Pose, links: Links, fluid: Fluid, contact: Array, clamped: bool,
+    pose: Pose, links: Links, held: Held, fluid: Fluid, contact: Array, clamped: bool,
     step: float, least: float, travel: float,
 ) -> tuple[float, Array, Array]:  # fmt: skip
     """Return the length of the substep, the generalised force for it and the acceleration wanted.
 
     The step is halved, but not below `least`, until no link is to move further than `travel`.
-    `contact` is the generalised contact force to expect: without it a body at rest on a wall would
-    be given M' (M + M_fluid + h C + h^2 K)^-1 of its load.
+    `contact` (3,) is the sum of the contact forces to expect: without it a body at rest on a wall
+    would be given M' (M + M_fluid + h C + h^2 K)^-1 of its load, and weigh too little on it.
     """
     n = len(pose.centre)
     left, right, joints = np.empty((n, 6, 6)), np.empty((n, 6)), np.empty_like(pose.rates)
@@ -298,5 +223,5 @@ def advance(
         if h <= least or fastest(pose, acceleration, h) * h <= travel:
             break
         h /= 2
-    force = bullets_force(pose, links, acceleration, True) - contact
+    force = bullets_force(pose, held, acceleration, contact, True)
     return h, force, acceleration

@@ -13,7 +13,6 @@ from mmdtwin.geometry import Array
 from mmdtwin.sim.bodies.sphere_drag import inertial_excess, spin_excess
 from mmdtwin.sim.bodies.wall_drag import hindrance
 
-
 # What the fluid needs to know of a body, as one record; `along` is along its axis, `across` it.
 BODY = np.dtype(
     [

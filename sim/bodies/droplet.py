@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmdtwin import units
 from mmdtwin.config import DropletConfig, FlowConfig
@@ -13,24 +14,24 @@ from mmdtwin.errors import PhysicsError
 from mmdtwin.geometry import Array
 from mmdtwin.rig import DeviceFacts
 from mmdtwin.sim.bodies.device import Ambient, Device, Medium
-from mmdtwin.sim.bodies.droplet_ellipsoid import LEAST_ELLIPSOID, volume
-from mmdtwin.sim.bodies.droplet_energy import (
-    Liquid,
-    radius_of,
-    relaxed_ball,
-    thinnest,
+from mmdtwin.sim.bodies.droplet_ellipsoid import volume
+from mmdtwin.sim.bodies.droplet_energy import relaxed_ball
+from mmdtwin.sim.bodies.droplet_forces import Memory, Surroundings, drag, forces, largest_step
+from mmdtwin.sim.bodies.droplet_liquid import liquid_of, radius_of
+from mmdtwin.sim.bodies.droplet_magnetisation import magnetisation
+from mmdtwin.sim.bodies.droplet_topology import (
+    describe,
+    find_lobes,
+    merge,
+    renumber,
+    split,
+    wall_reach,
 )
-from mmdtwin.sim.bodies.droplet_forces import Memory, Surroundings, drag, forces
-from mmdtwin.sim.bodies.droplet_magnetisation import langevin, magnetisation
-from mmdtwin.sim.bodies.droplet_topology import describe, find_lobes, merge, reach, renumber, split
 from mmdtwin.sim.shapes import Solids
 
 if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
 
-ADDED_MASS = 0.5  # of the displaced fluid, of a ball; Lamb, Hydrodynamics, art. 92
-SECOND_MODE = 8.0  # rho R^3 omega^2 / gamma of a drop's ellipsoidal mode, Lamb, art. 275
-STABLE = 1.5  # largest phase of the stiffest mode in a step; the scheme is stable to 2
 SMALLEST_SUBSTEP = 1 / 16  # of the nominal step
 SUBSTEP_TRAVEL = 0.25  # of a particle's size: it may not move further in one substep
 MAX_REYNOLDS = 500.0  # of the drag law, Rivkind and Ryskin's range
@@ -39,28 +40,6 @@ NO_WALL = 1e6  # mm
 FACTS_SPEED = 10e-3  # m/s at which the facts state the drag
 FACTS_FIELD = 10e-3  # T at which they state the moment
 LAPLACIAN = units.SPEED / units.LENGTH**2  # 1/(m s) -> 1/(mm s)
-
-
-def liquid_of(config: DropletConfig, medium: Medium) -> Liquid:
-    """Return the constants of a droplet's particles, in PyBullet's units."""
-    fluid = medium.fluid
-    share = config.volume / config.particles * units.LENGTH**3
-    excess = (config.density - fluid.density) * units.DENSITY * share
-    wets = config.contact_angle < np.pi
-    tension = config.interfacial_tension * units.FORCE / units.LENGTH
-    return Liquid(
-        particle_volume=share,
-        particle_mass=(config.density + ADDED_MASS * fluid.density) * units.DENSITY * share,
-        weight=excess * np.asarray(medium.gravity, float) * units.ACCELERATION,
-        tension=tension,
-        fluid_density=fluid.density * units.DENSITY,
-        fluid_viscosity=fluid.viscosity * units.VISCOSITY,
-        viscosity_ratio=config.viscosity / fluid.viscosity,
-        susceptibility=config.susceptibility,
-        saturation=config.saturation,
-        friction=medium.friction if wets else 0.0,
-        adhesion=tension * (1.0 + float(np.cos(config.contact_angle))) if wets else 0.0,
-    )
 
 
 @lru_cache(maxsize=16)
@@ -111,7 +90,7 @@ class Droplet(Device[DropletConfig]):
         liquid = liquid_of(config, Medium(fluid, np.zeros(3)))
         size, mm = 2 * config.radius, units.LENGTH
         field = np.array([FACTS_FIELD, 0.0, 0.0])
-        magnetised, _ = magnetisation(
+        magnetised = magnetisation(
             field, np.full(3, 1 / 3), config.susceptibility, config.saturation
         )
         resistance = drag(config.radius * mm, FACTS_SPEED * units.SPEED, liquid)
@@ -137,7 +116,7 @@ class Droplet(Device[DropletConfig]):
         whole = self.liquid.particle_volume * count
         self._set(points, np.zeros((count, 3)), label, np.array([whole]))
 
-    def _set(self, points: Array, velocities: Array, label: Array, rest_volumes: Array) -> None:
+    def _set(self, points: Array, velocities: Array, label: NDArray, rest_volumes: Array) -> None:
         """Move the particles; between runs only."""
         places = zip(self._bodies, points.tolist(), velocities.tolist(), strict=True)
         for body, position, velocity in places:
@@ -148,10 +127,10 @@ class Droplet(Device[DropletConfig]):
         self._fastest = float(np.sqrt((velocities * velocities).sum(axis=1).max()))
         self._shapes = describe(points, label, self._particle_radius)
         self._rest_volumes = rest_volumes
-        self._swelling = find_lobes(points, self._shapes, self._particle_radius).swelling
-        self._memory = Memory(self._laplace(self._shapes.count), np.zeros((len(points), 3)))
+        self._swelling = np.ones(len(self._shapes.number))
+        self._memory = Memory(self._laplace(self._shapes.number), np.zeros((len(points), 3)))
 
-    def _laplace(self, count: Array) -> Array:
+    def _laplace(self, count: NDArray) -> Array:
         """Laplace's pressure times volume of pieces by their numbers of particles."""
         volumes = count * self.liquid.particle_volume
         return np.asarray(2 * self.liquid.tension * volumes ** (2 / 3) * (4 * np.pi / 3) ** (1 / 3))
@@ -162,6 +141,7 @@ class Droplet(Device[DropletConfig]):
             "velocities": self._velocities.tolist(),
             "label": self._shapes.label.tolist(),
             "rest_volumes": self._rest_volumes.tolist(),
+            "swelling": self._swelling.tolist(),
             "push": self._memory.push.tolist(),
             "wall": self._memory.wall.tolist(),
         }
@@ -172,7 +152,10 @@ class Droplet(Device[DropletConfig]):
             np.array(snapshot[key], float) for key in ("points", "velocities", "rest_volumes")
         )
         self._set(points, velocities, label, rest)
-        self._memory = Memory(np.array(snapshot["push"], float), np.array(snapshot["wall"], float))
+        self._swelling, push, wall = (
+            np.array(snapshot[key], float) for key in ("swelling", "push", "wall")
+        )
+        self._memory = Memory(push, wall)
 
     @property
     def points(self) -> Array:
@@ -188,7 +171,7 @@ class Droplet(Device[DropletConfig]):
         PhysicsError
             If the stiffest mode needs less than 1/16 of the step.
         """
-        h, largest = step, self.largest_step(ambient.field)
+        h, largest = step, largest_step(self._shapes, ambient.field, self.liquid)
         while h > largest:
             h /= 2
         if h < step * SMALLEST_SUBSTEP:
@@ -234,27 +217,10 @@ class Droplet(Device[DropletConfig]):
         self._step = h
         return h
 
-    def largest_step(self, field: Array) -> float:
-        """Longest substep, s, that the stiffest mode takes in the present shape and field, T."""
-        liquid = self.liquid
-        density = liquid.particle_mass / liquid.particle_volume
-        # No demagnetisation can raise M above that of a needle in the strongest field.
-        inside = float(np.sqrt((field * field).sum(axis=1).max())) / units.MU0
-        argument = 3 * liquid.susceptibility * inside / liquid.saturation
-        magnetised = liquid.saturation * langevin(argument)[0]
-        longest = np.inf
-        for count, square in zip(self._shapes.count, self._shapes.square, strict=True):
-            if count >= LEAST_ELLIPSOID:
-                surface = SECOND_MODE * liquid.tension / radius_of(count, liquid)
-                magnetic = units.MU0 * magnetised**2
-                rate2 = (surface + magnetic) / (density * max(square[0], thinnest(count, liquid)))
-                longest = min(longest, STABLE / np.sqrt(rate2))
-        return float(longest)
-
     def _relax_volumes(self, h: float) -> None:
         """Let the volumes that the ellipsoids keep follow the liquid's in a capillary time."""
         density = self.liquid.particle_mass / self.liquid.particle_volume
-        own = self._shapes.count * self.liquid.particle_volume
+        own = self._shapes.number * self.liquid.particle_volume
         times = np.sqrt(density * own * (0.75 / np.pi) / self.liquid.tension)
         wanted = own * self._swelling
         self._rest_volumes += (wanted - self._rest_volumes) * (1 - np.exp(-h / times))
@@ -278,18 +244,19 @@ class Droplet(Device[DropletConfig]):
         self._points = points
         before, radius = self._shapes.label, self._particle_radius
         shapes = describe(points, before, radius)
-        lobes = find_lobes(points, shapes, radius)
+        on_wall = (self._memory.wall != 0.0).any(axis=1)
+        lobes = find_lobes(points, shapes, radius, on_wall)
         label = split(points, shapes, lobes)
         if label.max() > 0:
             label = renumber(merge(points, describe(points, label, radius)))
         if not np.array_equal(label, before):
             shapes = describe(points, label, radius)
-            lobes = find_lobes(points, shapes, radius)
+            lobes = find_lobes(points, shapes, radius, on_wall)
             self._rest_volumes = self._inherited(before, label, shapes.square)
-            self._memory = Memory(self._laplace(shapes.count), self._memory.wall)
+            self._memory = Memory(self._laplace(shapes.number), self._memory.wall)
         self._shapes, self._swelling = shapes, lobes.swelling
 
-    def _inherited(self, before: Array, label: Array, square: Array) -> Array:
+    def _inherited(self, before: NDArray, label: NDArray, square: Array) -> Array:
         """Rest volumes of the pieces after a change: a new piece begins with its own volume."""
         rest = np.array([volume(g) for g in square])
         for piece in range(len(rest)):
@@ -302,12 +269,16 @@ class Droplet(Device[DropletConfig]):
         """Centres of the particles, (n, 3) m, in the vessel's frame."""
         return self._points / units.LENGTH
 
-    @property
-    def pieces(self) -> int:
-        return len(self._shapes.count)
+    def velocities(self) -> Array:
+        """Velocities of the particles, (n, 3) m/s."""
+        return self._velocities / units.SPEED
 
     @property
-    def piece_of(self) -> Array:
+    def pieces(self) -> int:
+        return len(self._shapes.number)
+
+    @property
+    def piece_of(self) -> NDArray:
         """Which piece each particle is in, (n,) from 0."""
         return self._shapes.label.copy()
 
@@ -322,7 +293,7 @@ class Droplet(Device[DropletConfig]):
 
     def deformation(self) -> float:
         """(L - B) / (L + B) of the largest piece, by its longest and shortest axes."""
-        axes = self.semi_axes()[int(np.argmax(self._shapes.count))]
+        axes = self.semi_axes()[int(np.argmax(self._shapes.number))]
         return float((axes[2] - axes[0]) / (axes[2] + axes[0]))
 
     def surface(self) -> tuple[Array, Array]:
@@ -334,7 +305,7 @@ class Droplet(Device[DropletConfig]):
         s = self._shapes
         return np.array(
             [
-                reach(u, s.square[k], s.axes[k], s.count[k])
+                wall_reach(u, s.square[k], s.axes[k], s.number[k])
                 for u, k in zip(direction, s.label, strict=True)
             ]
         )
@@ -342,7 +313,7 @@ class Droplet(Device[DropletConfig]):
     def solids(self) -> Solids:
         """Particles as ellipsoids similar to their piece's, with its volume."""
         s = self._shapes
-        half = np.sqrt(s.square) * s.count[:, None] ** (-1 / 3) / units.LENGTH
+        half = np.sqrt(s.square) * s.number[:, None] ** (-1 / 3) / units.LENGTH
         return Solids(
             self.nodes(), s.axes[s.label], half[s.label], self.config.material, "ellipsoid"
         )
@@ -356,7 +327,7 @@ class Droplet(Device[DropletConfig]):
     @property
     def direction(self) -> Array:
         """Along the longest axis of the largest piece."""
-        return np.asarray(self._shapes.axes[int(np.argmax(self._shapes.count))][:, 2])
+        return np.asarray(self._shapes.axes[int(np.argmax(self._shapes.number))][:, 2])
 
     @property
     def moment(self) -> Array:
@@ -376,7 +347,7 @@ class Droplet(Device[DropletConfig]):
     def reynolds(self, ambient: Ambient) -> float:
         """Reynolds number of the fastest piece against the mean flow, on its ball's diameter."""
         largest = 0.0
-        for piece, count in enumerate(self._shapes.count):
+        for piece, count in enumerate(self._shapes.number):
             own = self._shapes.label == piece
             slip = self._velocities[own].mean(axis=0) / units.SPEED - ambient.flow[own].mean(axis=0)
             size = 2 * radius_of(count, self.liquid) / units.LENGTH

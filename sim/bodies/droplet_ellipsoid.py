@@ -126,3 +126,9 @@ def factor_slopes(g: Array, factors: Array, differences: Array) -> Array:
         for m in range(3):
             slopes[m, k] += factors[m] / (2.0 * g[k])
     return slopes
+
+
+@nb.njit(cache=True)
+def linear_part(values: Array, r: Array, variance: Array) -> Array:
+    """Least-squares gradient (3, 3) of vectors (n, 3) over positions r (n, 3)."""
+    return values.T @ r / (len(r) * variance)

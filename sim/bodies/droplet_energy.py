@@ -9,8 +9,6 @@ principal axes and positions r count from its centre.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numba as nb
 import numpy as np
 
@@ -18,13 +16,12 @@ from mmdtwin.geometry import Array
 from mmdtwin.sim.bodies.droplet_ellipsoid import (
     LEAST_ELLIPSOID,
     area,
-    demagnetising,
     factor_slopes,
     fill,
     inertia_ellipsoid,
 )
-from mmdtwin.sim.bodies.droplet_magnetisation import coenergy, magnetisation
-from mmdtwin.sim.bodies.droplet_topology import REACH
+from mmdtwin.sim.bodies.droplet_liquid import Liquid, radius_of
+from mmdtwin.sim.bodies.droplet_magnetisation import magnetisation
 from mmdtwin.units import MU0
 
 # Repulsion energy epsilon / distance of each pair, distance in a piece mapped to the unit ball:
@@ -33,61 +30,43 @@ from mmdtwin.units import MU0
 # makes it: (2 n + 1)^-1 4 pi R^3 (charge density)^2 = (n - 1)(n + 2) gamma at n = 3.
 PAIR = 280.0 * np.pi / 9.0
 STIFFEST = 3.0 * PAIR / (4.0 / 3.0 * np.pi)  # rho a_min^2 omega^2 over stress: the charges mode
-ADHESION_RANGE = 2.0  # of a particle's reach: where the wall's attraction ends
 HOLD = 1.0  # of the magnetic pressure mu_0 M^2 / 2
 PLASTIC = 0.7548776662466927  # 1 / 1.3247, root of x^3 = x + 1: even steps with the golden angle
 GOLDEN_ANGLE = np.pi * (3.0 - np.sqrt(5.0))
 RELAXATION = 1500  # steps down the gradient
-FOOTPRINT = 1.612  # (4 pi / 3)^(1/3): a particle covers its volume / (FOOTPRINT radius) of a wall
-
-
-class Liquid(NamedTuple):
-    """Constants of a liquid in its surroundings, mm, g, s, T."""
-
-    particle_volume: float
-    particle_mass: float  # with the share of the fluid that is carried along
-    weight: Array  # (3,) of a particle, less buoyancy
-    tension: float
-    fluid_density: float
-    fluid_viscosity: float
-    viscosity_ratio: float  # of the liquid to the fluid
-    susceptibility: float
-    saturation: float  # A/m
-    friction: float
-    adhesion: float  # energy gained per wetted area
 
 
 @nb.njit(cache=True)
-def radius_of(count: int, liquid: Liquid) -> float:
-    """Radius of a ball of `count` particles."""
-    return float((3.0 / (4.0 * np.pi) * count * liquid.particle_volume) ** (1.0 / 3.0))
+def magnetise(fields: Array, factors: Array, liquid: Liquid, out: Array) -> Array:
+    """Fill magnetisations (n, 3) in fields along the axes; return their mean product (3, 3).
 
-
-@nb.njit(cache=True)
-def magnetise(fields: Array, factors: Array, liquid: Liquid, out: Array) -> tuple[Array, float]:
-    """Fill magnetisations (n, 3) and return their mean product (3, 3) and the mean energy density.
-
-    Fields along the axes; A/m. The free energy of a particle is -V (M.N.M mu_0 / 2 + coenergy); it
-    is stationary in M, so its slope in the shape is that of N alone, and in space (M . grad) B.
+    A/m. The free energy of a particle in a field H_0 is stationary in its M, so that the slope in
+    the shape is that of mu_0 V M . N . M / 2 at fixed M, and the slope in space V (M . grad) B.
     """
     n = len(fields)
     product = np.zeros((3, 3))
-    energy = 0.0
     for i in range(n):
-        m, h = magnetisation(fields[i], factors, liquid.susceptibility, liquid.saturation)
+        m = magnetisation(fields[i], factors, liquid.susceptibility, liquid.saturation)
         for a in range(3):
             out[i, a] = m[a]
-            energy -= 0.5 * MU0 * factors[a] * m[a] * m[a]
             for b in range(3):
                 product[a, b] += m[a] * m[b]
-        energy -= coenergy(h, liquid.susceptibility, liquid.saturation)
-    return product / n, energy / n
+    return product / n
 
 
 @nb.njit(cache=True)
-def shape_force(square: Array, product: Array, count: int, liquid: Liquid) -> Array:
-    """Return the (3, 3) matrix A of the force A r by surface tension and magnetisation."""
-    factors, differences = demagnetising(square)
+def shape_force(
+    square: Array,
+    factors: Array,
+    differences: Array,
+    product: Array,
+    count: int,
+    liquid: Liquid,
+) -> Array:
+    """Return the (3, 3) matrix A of the force A r by surface tension and magnetisation.
+
+    `factors` and `differences` are those of `demagnetising`, `product` that of `magnetise`.
+    """
     slopes = factor_slopes(square, factors, differences)
     density = 0.5 * MU0 * count * liquid.particle_volume
     gradient = np.zeros((3, 3))
@@ -144,22 +123,6 @@ def spread(r: Array, square: Array, stress: float, liquid: Liquid, force: Array)
     if n < LEAST_ELLIPSOID:
         linear = np.eye(3) * (np.trace(linear) / 3.0)
     force += (push - y @ linear.T) / axes
-
-
-@nb.njit(cache=True)
-def attract(gap: Array, normal: Array, extent: Array, liquid: Liquid, force: Array) -> None:
-    """Add the wall's pull on particles that wet it: energy -W A (1 - s)^2 (1 + 2 s).
-
-    s is the gap beyond contact over its range, A the area of wall that a particle covers.
-    """
-    for i in range(len(gap)):
-        width = ADHESION_RANGE * extent[i]
-        s = (gap[i] - extent[i]) / width
-        if 0.0 < s < 1.0:
-            covered = liquid.particle_volume * REACH / (FOOTPRINT * extent[i])
-            pull = liquid.adhesion * covered / width * 6.0 * s * (1.0 - s)
-            for a in range(3):
-                force[i, a] -= pull * normal[i, a]
 
 
 @nb.njit(cache=True)

@@ -1,10 +1,7 @@
-"""Forces on the particles of a liquid for one step.
+"""Forces on the particles of a liquid for one step: all of them together.
 
-Each piece has the energy of its inertia ellipsoid: surface, magnetic and volume. As the ellipsoid
-depends on second moments only, these forces are linear in the position within the piece. What
-particles do beyond that is held together and apart by a repulsion that a linear map of the whole
-piece does not change, so that it bears no shape. Arrays are in mm, g, s. Within a piece vectors
-are along its principal axes and positions r count from its centre.
+Compiled; mm, g, s. Within a piece vectors are along its principal axes and positions r count from
+its centre.
 """
 
 from __future__ import annotations
@@ -15,24 +12,29 @@ import numba as nb
 import numpy as np
 
 from mmdtwin.geometry import Array
-from mmdtwin.sim.bodies.droplet_ellipsoid import LEAST_ELLIPSOID, demagnetising, fill, volume
+from mmdtwin.sim.bodies.droplet_contact import attract, contact, give_way, pressure, reaching
+from mmdtwin.sim.bodies.droplet_ellipsoid import (
+    LEAST_ELLIPSOID,
+    demagnetising,
+    fill,
+    linear_part,
+)
 from mmdtwin.sim.bodies.droplet_energy import (
     STIFFEST,
-    Liquid,
-    attract,
     holding,
     magnetise,
-    radius_of,
     shape_force,
     spread,
     thinnest,
 )
-from mmdtwin.sim.bodies.droplet_topology import REACH, Pieces, reach
+from mmdtwin.sim.bodies.droplet_liquid import Liquid, radius_of
+from mmdtwin.sim.bodies.droplet_magnetisation import langevin
+from mmdtwin.sim.bodies.droplet_topology import Pieces, wall_reach
+from mmdtwin.units import MU0
 
-BULK = 1000.0  # bulk modulus over Laplace pressure gamma / R: volume within 0.1 % per gamma / R
+SECOND_MODE = 8.0  # rho R^3 omega^2 / gamma of a drop's ellipsoidal mode, Lamb, art. 275
+STABLE = 1.5  # largest phase of the stiffest mode in a step; the scheme is stable to 2
 THIRD_MODE_DAMPING = 28.0  # 2 (n - 1)(2 n + 1) at n = 3, Lamb, Hydrodynamics, art. 355
-RECOVERY = 0.5  # of a penetration that is taken back in a step ...
-RECOVERY_SPEED = 1.0  # ... and no faster than this, of the capillary speed sqrt(gamma / (rho R))
 VISCOUS_SWEEPS = 2  # over viscosity on the one hand and pressure and contact on the other
 CONTACT_SWEEPS = 10  # over pressure and contact
 CONVERGED = 1e-5  # change of the pressure in a sweep
@@ -158,103 +160,6 @@ def mean(vectors: Array) -> Array:
 
 
 @nb.njit(cache=True)
-def linear_part(values: Array, r: Array, variance: Array) -> Array:
-    """Least-squares gradient (3, 3) of vectors (n, 3) over positions r (n, 3)."""
-    return values.T @ r / (len(r) * variance)
-
-
-@nb.njit(cache=True)
-def pressure(
-    h: float,
-    push: float,
-    growth: float,
-    rate2: float,
-    square: Array,
-    rest_volume: float,
-    liquid: Liquid,
-) -> float:
-    """Return pressure times volume at the end of the step.
-
-    Laplace's pressure less the bulk modulus times the strain of the ellipsoid's volume. The volume
-    grows at `growth` 1/s under the present `push`, and by h / mass * `rate2` with more of it.
-    """
-    inside = volume(square) / rest_volume
-    radius = (0.75 / np.pi * rest_volume) ** (1.0 / 3.0)
-    bulk, laplace = BULK * liquid.tension / radius, 2.0 * liquid.tension / radius
-    wanted = laplace - bulk * (inside * (1.0 + h * growth) - 1.0)
-    whole = inside * rest_volume
-    stiffness = h * h * bulk * inside * whole * rate2 / liquid.particle_mass
-    return float(push + (wanted * whole - push) / (1.0 + stiffness))
-
-
-@nb.njit(cache=True, fastmath=True)
-def contact(
-    h: float,
-    free: Array,
-    clear: Array,
-    normal: Array,
-    rate: Array,
-    push: float,
-    liquid: Liquid,
-    wall: Array,
-) -> tuple[float, float]:
-    """Fill the wall's forces (n, 3): no velocity into it beyond the gap, and Coulomb's friction.
-
-    `free` (n, 3) is the velocity at the end of the step without wall and pressure, `clear` (n,)
-    the gap. Returns the growth of the logarithm of the volume, and its response to pressure: the
-    squares of `rate` (n, 3), but not along the normals of contacts.
-    """
-    mass = liquid.particle_mass
-    growth, response = 0.0, 0.0
-    v = np.zeros(3)
-    for i in range(len(free)):
-        into, slope = 0.0, 0.0
-        for a in range(3):
-            v[a] = free[i, a] + h / mass * push * rate[i, a]
-            into += v[a] * normal[i, a]
-            slope += rate[i, a] * normal[i, a]
-            response += rate[i, a] * rate[i, a]
-        reaction = max(0.0, -(into + clear[i] / h) * mass / h)
-        hold = 0.0
-        if reaction > 0.0:
-            response -= slope * slope
-            if liquid.friction > 0.0:
-                speed = np.sqrt(max(v[0] ** 2 + v[1] ** 2 + v[2] ** 2 - into * into, 1e-24))
-                hold = min(liquid.friction * reaction / speed, mass / h)
-        for a in range(3):
-            wall[i, a] = reaction * normal[i, a] - hold * (v[a] - into * normal[i, a])
-            growth += rate[i, a] * (v[a] + h / mass * wall[i, a])
-    return growth, response
-
-
-@nb.njit(cache=True)
-def give_way(clear: Array, h: float, count: int, liquid: Liquid) -> None:
-    """Make penetrations (n,) as small as they are to be taken back in this step."""
-    density = liquid.particle_mass / liquid.particle_volume
-    largest = h * RECOVERY_SPEED * np.sqrt(liquid.tension / (density * radius_of(count, liquid)))
-    for i in range(len(clear)):
-        if clear[i] < 0.0:
-            clear[i] = max(RECOVERY * clear[i], -largest)
-
-
-@nb.njit(cache=True)
-def reaching(
-    velocity: Array, r: Array, variance: Array, normal: Array, square: Array, count: int
-) -> Array:
-    """How fast the particles' reach to the wall grows (n,), as their piece stretches and turns."""
-    gradient = linear_part(velocity, r, variance)
-    out = np.zeros(len(r))
-    for i in range(len(r)):
-        total, change = 0.0, 0.0
-        for a in range(3):
-            total += normal[i, a] * square[a] * normal[i, a]
-            for b in range(3):
-                change += normal[i, a] * gradient[a, b] * square[b] * normal[i, b]
-        out[i] = REACH * count ** (-1.0 / 3.0) * change / np.sqrt(max(total, 1e-12))
-    return out
-
-
-@nb.njit(cache=True)
 def drive(
     r: Array, axes: Array, square: Array, field: Array, gradient: Array, liquid: Liquid
 ) -> tuple[Array, Array, float]:
@@ -264,8 +169,8 @@ def drive(
     """
     n = len(r)
     along = np.zeros((n, 3))
-    factors, _ = demagnetising(square)
-    product, _ = magnetise(field @ axes, factors, liquid, along)
+    factors, differences = demagnetising(square)
+    product = magnetise(field @ axes, factors, liquid, along)
     magnetised = along @ axes.T
     load = np.empty((n, 3))
     for i in range(n):
@@ -277,7 +182,7 @@ def drive(
     force = load @ axes
     if n == 1:
         return force, magnetised, 0.0
-    force += r @ shape_force(square, product, n, liquid).T
+    force += r @ shape_force(square, factors, differences, product, n, liquid).T
     stress = holding(n, product[0, 0] + product[1, 1] + product[2, 2], liquid)
     spread(r, square, stress, liquid, force)
     density = liquid.particle_mass / liquid.particle_volume
@@ -302,24 +207,24 @@ def forces(
     sweeps over them, which begin with those of the last step.
     """
     total, magnetised = np.zeros_like(points), np.zeros_like(points)
-    for p in range(len(pieces.count)):
+    for p in range(len(pieces.number)):
         members = np.flatnonzero(pieces.label == p)
-        axes, square, n = pieces.axes[p].copy(), pieces.square[p], pieces.count[p]
+        axes, square, n = pieces.axes[p].copy(), pieces.square[p], pieces.number[p]
         r = (points[members] - pieces.centre[p]) @ axes
         velocity, normal = velocities[members] @ axes, around.normal[members] @ axes
         flow, curved = around.flow[members] @ axes, around.flow_laplacian[members] @ axes
-        clear = np.empty(n)
+        extent = np.empty(n)
         for i in range(n):
-            clear[i] = -reach(around.normal[members[i]], square, axes, n)
+            extent[i] = wall_reach(around.normal[members[i]], square, axes, n)
         field, gradient = around.field[members], around.gradient[members]
         force, magnetised[members], cage = drive(r, axes, square, field, gradient, liquid)
         if liquid.adhesion > 0.0:
-            attract(around.gap[members], normal, -clear, liquid, force)
-        clear += around.gap[members]
+            attract(around.gap[members], normal, extent, liquid, force)
+        clear = around.gap[members] - extent
         give_way(clear, h, n, liquid)
         variance = square / (5.0 * fill(n)) if n > 1 else square
         if n >= LEAST_ELLIPSOID:
-            clear -= h * reaching(velocity, r, variance, normal, square, n)
+            clear -= h * reaching(velocity, r, variance, normal, square, extent)
         rate = r / (n * variance) if n > 1 else r  # d ln(volume) / dr
         wall, push, step = memory.wall[members] @ axes, memory.push[p], h / liquid.particle_mass
         viscous = np.zeros((n, 3))
@@ -337,3 +242,23 @@ def forces(
         memory.wall[members] = wall @ axes.T
         total[members] = (force + viscous + wall + push * rate) @ axes.T
     return total, magnetised
+
+
+@nb.njit(cache=True)
+def largest_step(pieces: Pieces, field: Array, liquid: Liquid) -> float:
+    """Longest step, s, that the pieces' stiffest modes take in fields (n, 3) T."""
+    density = liquid.particle_mass / liquid.particle_volume
+    # No demagnetisation can raise M above that of a needle in the strongest field.
+    strongest = 0.0
+    for i in range(len(field)):
+        strongest = max(strongest, np.dot(field[i], field[i]))
+    argument = 3.0 * liquid.susceptibility * np.sqrt(strongest) / (MU0 * liquid.saturation)
+    magnetic = MU0 * (liquid.saturation * langevin(argument)[0]) ** 2
+    longest = np.inf
+    for p in range(len(pieces.number)):
+        number = pieces.number[p]
+        if number >= LEAST_ELLIPSOID:
+            surface = SECOND_MODE * liquid.tension / radius_of(number, liquid)
+            thin = max(pieces.square[p, 0], thinnest(number, liquid))
+            longest = min(longest, STABLE * np.sqrt(density * thin / (surface + magnetic)))
+    return longest

@@ -13,7 +13,7 @@ import numpy as np
 from mmdtwin.geometry import Array
 from mmdtwin.units import MU0
 
-SMALL_ARGUMENT = 1e-2  # below it L and ln(sinh a / a) are summed as series, right to 1e-9
+SMALL_ARGUMENT = 1e-2  # below it L is summed as a series, right to 1e-9
 ITERATIONS = 60  # bisections at most; Newton's steps are usually four
 PRECISION = 1e-10  # of the internal field
 
@@ -30,21 +30,8 @@ def langevin(argument: float) -> tuple[float, float]:
 
 
 @nb.njit(cache=True)
-def coenergy(internal: float, susceptibility: float, saturation: float) -> float:
-    """Return mu_0 int_0^H M dH in J/m3 = mu_0 M_s^2 / (3 chi) ln(sinh a / a)."""
-    a = 3.0 * susceptibility * internal / saturation
-    if a < SMALL_ARGUMENT:
-        log = a * a / 6.0 * (1.0 - a * a / 30.0)
-    else:
-        log = a + np.log((1.0 - np.exp(-2.0 * a)) / (2.0 * a))
-    return float(MU0 * saturation * saturation / (3.0 * susceptibility) * log)
-
-
-@nb.njit(cache=True)
-def magnetisation(
-    field: Array, factors: Array, susceptibility: float, saturation: float
-) -> tuple[Array, float]:
-    """Solve H = H_0 - N M(H) in the ellipsoid's axes.
+def magnetisation(field: Array, factors: Array, susceptibility: float, saturation: float) -> Array:
+    """Return M (3,) A/m in the ellipsoid's axes, from H = H_0 - N M(H).
 
     Parameters
     ----------
@@ -55,18 +42,12 @@ def magnetisation(
     susceptibility, saturation : float
         Initial susceptibility; saturation magnetisation, A/m.
 
-    Returns
-    -------
-    magnetisation : (3,) array
-        A/m.
-    internal : float
-        Size of the field H inside, A/m.
     """
     applied = field / MU0
     high = np.sqrt(np.dot(applied, applied))
     out = np.zeros(3)
     if high == 0.0:
-        return out, 0.0
+        return out
     low = 0.0
     h = high / (1.0 + susceptibility / 3.0)
     secant = susceptibility
@@ -93,4 +74,4 @@ def magnetisation(
             h = 0.5 * (low + high)
     for k in range(3):
         out[k] = secant * applied[k] / (1.0 + factors[k] * secant)
-    return out, h
+    return out

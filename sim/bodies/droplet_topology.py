@@ -23,13 +23,11 @@ from mmdtwin.sim.bodies.droplet_ellipsoid import inertia_ellipsoid, volume
 # Of a particle's size that lies beyond its centre: the outermost particles of a relaxed ball of
 # 30-200 then reach to the ball's surface (0.73 +- 0.04).
 REACH = 0.75
+LONGEST_REACH = 2.0  # of a ball's, to a wall: a needle's end has no room for more
 HYSTERESIS = 1.1  # distance at which particles let go, over that at which they touch
-NECKED = 0.75  # of `Lobes.apart`, above the halves of a ball with its particles' scatter
+NECKED = 0.85  # of `Lobes.apart`: layers of particles that lie on a wall reach 0.81
 MOST_SWELLING = 3.0
-# Volume of a lobe's ellipsoid over its share of the whole's. Less is no lobe but a layer of
-# particles that lie on a wall.
-LEAST_FILLED = 0.4
-DRIP = 7  # particles; in fewer layers do not show
+LEAST_FILLED = 0.4  # volume of a lobe's ellipsoid over its share of the whole's
 
 
 class Pieces(NamedTuple):
@@ -39,7 +37,7 @@ class Pieces(NamedTuple):
     ----------
     label : (n,) int array
         Piece of each particle, numbered in the order of their first particles.
-    count : (p,) int array
+    number : (p,) int array
         Particles of each piece.
     centre, square : (p, 3) array
         Centres and squared semi-axes.
@@ -48,7 +46,7 @@ class Pieces(NamedTuple):
     """
 
     label: NDArray[np.int64]
-    count: NDArray[np.int64]
+    number: NDArray[np.int64]
     centre: Array
     square: Array
     axes: Array
@@ -106,6 +104,13 @@ def reach(direction: Array, square: Array, axes: Array, count: int) -> float:
             part += axes[a, k] * direction[a]
         total += square[k] * part * part
     return float(REACH * np.sqrt(total) * count ** (-1.0 / 3.0))
+
+
+@nb.njit(cache=True)
+def wall_reach(normal: Array, square: Array, axes: Array, count: int) -> float:
+    """How far a particle of a piece reaches towards a wall, mm."""
+    ball = REACH * (square[0] * square[1] * square[2]) ** (1.0 / 6.0) * count ** (-1.0 / 3.0)
+    return min(reach(normal, square, axes, count), LONGEST_REACH * ball)
 
 
 @nb.njit(cache=True)
@@ -171,48 +176,53 @@ def best_cut(points: Array, centre: Array, axes: Array, radius: float) -> tuple[
 
 
 @nb.njit(cache=True)
-def find_lobes(points: Array, pieces: Pieces, radius: float) -> Lobes:
-    """Look for two lobes in each piece."""
-    number = len(pieces.count)
+def find_lobes(points: Array, pieces: Pieces, radius: float, on_wall: NDArray) -> Lobes:
+    """Look for two lobes in each piece; `on_wall` (n,) says which particles a wall bears."""
+    number = len(pieces.number)
     apart, swelling = np.zeros(number), np.ones(number)
     second = np.zeros(len(points), np.bool_)
     for p in range(number):
-        if pieces.count[p] == 1:
+        if pieces.number[p] == 1:
             continue
         members = np.flatnonzero(pieces.label == p)
-        own = points[members]
+        own, borne = points[members], on_wall[members]
         distance, part = best_cut(own, pieces.centre[p], pieces.axes[p], radius)
         if distance < NECKED:
             continue
         whole = volume(pieces.square[p])
-        share = part.sum() / len(own)
-        first_held, second_held = held(own[~part], radius), held(own[part], radius)
-        if min(first_held / (1.0 - share), second_held / share) > LEAST_FILLED * whole:
-            apart[p] = distance
-            second[members] = part
-            swelling[p] = min(max(whole / (first_held + second_held), 1.0), MOST_SWELLING)
+        if is_layer(own[part], borne[part], whole / len(own)):
+            continue
+        if is_layer(own[~part], borne[~part], whole / len(own)):
+            continue
+        parts = volume(shape(own[part], radius)[1]) + volume(shape(own[~part], radius)[1])
+        apart[p] = distance
+        second[members] = part
+        swelling[p] = min(max(whole / parts, 1.0), MOST_SWELLING)
     return Lobes(apart, second, swelling)
 
 
 @nb.njit(cache=True)
-def held(points: Array, radius: float) -> float:
-    """Volume of the ellipsoid of a part, or of its particles if they are a drip."""
-    if len(points) <= DRIP:
-        return float(4.0 / 3.0 * np.pi * radius**3 * len(points))
-    return volume(shape(points, radius)[1])
+def is_layer(points: Array, on_wall: NDArray, share: float) -> bool:
+    """Whether the particles of a part are no lobe but lie flat on a wall.
+
+    `share` is the volume for one particle in the ellipsoid of the whole piece.
+    """
+    if 2 * on_wall.sum() <= len(points):
+        return False
+    return volume(shape(points, 0.0)[1]) < LEAST_FILLED * share * len(points)
 
 
 @nb.njit(cache=True)
 def split(points: Array, pieces: Pieces, lobes: Lobes) -> NDArray:
     """Return new labels (n,) after each piece that has come apart is cut in two."""
     label = pieces.label.copy()
-    number = len(pieces.count)
-    for p in range(len(pieces.count)):
+    number = len(pieces.number)
+    for p in range(len(pieces.number)):
         if lobes.apart[p] <= 1.0:
             continue
         own = pieces.label == p
         first, second = own & ~lobes.second, own & lobes.second
-        whole = (pieces.square[p], pieces.axes[p], pieces.count[p])
+        whole = (pieces.square[p], pieces.axes[p], pieces.number[p])
         if not touching(points[first], points[second], (whole, whole), HYSTERESIS):
             label[second] = number
             number += 1
@@ -222,14 +232,14 @@ def split(points: Array, pieces: Pieces, lobes: Lobes) -> NDArray:
 @nb.njit(cache=True)
 def merge(points: Array, pieces: Pieces) -> NDArray:
     """Return new labels (n,) after pieces that touch have become one."""
-    number = len(pieces.count)
+    number = len(pieces.number)
     root = np.arange(number)
     for p in range(number):
         first = points[pieces.label == p]
         for q in range(p):
             shapes = (
-                (pieces.square[p], pieces.axes[p], pieces.count[p]),
-                (pieces.square[q], pieces.axes[q], pieces.count[q]),
+                (pieces.square[p], pieces.axes[p], pieces.number[p]),
+                (pieces.square[q], pieces.axes[q], pieces.number[q]),
             )
             gap = np.sqrt(np.sum((pieces.centre[p] - pieces.centre[q]) ** 2))
             if gap > 2.0 * (np.sqrt(pieces.square[p].max()) + np.sqrt(pieces.square[q].max())):

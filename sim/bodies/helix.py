@@ -172,8 +172,9 @@ class Helix(RigidBody[HelixConfig]):
 
     def reynolds(self, ambient: Ambient) -> float:
         """Reynolds number of the fastest part against the flow, on the filament's diameter."""
-        body = np.concatenate([self._velocity[:3] @ self._rotation / units.SPEED,
-                               self._velocity[3:] @ self._rotation])
+        body = np.concatenate(
+            [self._velocity[:3] @ self._rotation / units.SPEED, self._velocity[3:] @ self._rotation]
+        )
         u = self._levers @ body - ambient.flow[1:] @ self._rotation
         fluid = self.medium.fluid
         speed = float(np.sqrt((u**2).sum(axis=1)).max())

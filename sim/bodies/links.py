@@ -2,7 +2,8 @@
 
 Arrays are in PyBullet's units (mm, g, s; see `mmdtwin.units`) and in the vessel's frame; triples
 named "along the axes" belong to the link's length, width and normal. `n` is the number of links,
-`d` that of the rates of a joint: 1 of a hinge, about the width, 3 of a ball, about the child's axes.
+`d` that of the rates of a joint: 1 of a hinge, about the width, 3 of a ball, about the child's
+axes.
 """
 
 from __future__ import annotations
@@ -19,9 +20,7 @@ class Links(NamedTuple):
 
     half: float  # half the length
     mass: float
-    contact_mass: float  # what PyBullet holds instead
     inertia: Array  # (3,) along the axes
-    contact_inertia: Array  # (3,) along the axes, what PyBullet holds instead
     added_mass: Array  # (3,) along the axes, of fluid
     added_inertia: Array  # (3,) along the axes, of fluid
     weight: Array  # (3,) less buoyancy
@@ -33,6 +32,33 @@ class Links(NamedTuple):
     spin_drag: float  # torque per rate about the length, on top of the spread width's
     stiffness: Array  # (d,) of a joint about its rates
     damping: Array  # (d,), likewise
+
+
+class Held(NamedTuple):
+    """The inertia of a link that PyBullet holds, and by which its contacts work."""
+
+    mass: float
+    inertia: Array  # (3,) along the axes
+
+
+CONTACT_STEP = 1e-3  # s, nominal step
+
+
+def held_inertia(links: Links) -> Held:
+    """Return an inertia for contacts close to the left side of the implicit step.
+
+    A contact works on what PyBullet holds, not on M + M_fluid + h C + h^2 K. With the dry inertia
+    only, it would kick links that are stiff, or slow in thick fluid, far too fast. Masses have one
+    value for all directions, so they take the lightest.
+    """
+    h, (long2, wide2), drag = CONTACT_STEP, links.spread, links.drag
+    turning = np.array([drag[2] * wide2 + links.spin_drag, drag[2] * long2, drag[1] * long2])
+    stiffness = np.zeros(3)
+    stiffness[slice(1, 2) if len(links.stiffness) == 1 else slice(None)] = links.stiffness
+    return Held(
+        mass=float(links.mass + (links.added_mass + h * drag).min()),
+        inertia=links.inertia + links.added_inertia + h * turning + h * h * stiffness,
+    )
 
 
 class Fluid(NamedTuple):

@@ -11,7 +11,16 @@ import numpy as np
 from mmdtwin.geometry import Array
 from mmdtwin.sim.bodies.links import Fluid, Links, Pose
 from mmdtwin.sim.bodies.vectors import (
-    Vector, add, cross, dot, each, into, less, outof, row, scaled,
+    Vector,
+    add,
+    cross,
+    dot,
+    each,
+    into,
+    less,
+    outof,
+    row,
+    scaled,
 )  # fmt: skip
 
 
@@ -39,12 +48,18 @@ def turning_drag(
     roll, pitch = per_speed[2] * wide2, per_speed[2] * long2
     yaw, yaw_wide = per_speed[1] * long2, per_speed[0] * wide2
     per_rate = (roll + links.spin_drag, pitch, yaw + yaw_wide)
-    torque = (roll * y[2] + links.spin_drag * vorticity, -pitch * x[2], yaw * x[1] - yaw_wide * y[0])
+    torque = (
+        roll * y[2] + links.spin_drag * vorticity,
+        -pitch * x[2],
+        yaw * x[1] - yaw_wide * y[0],
+    )
     return per_rate, torque
 
 
 @nb.njit(cache=True, fastmath=True)
-def write_block(out: Array, axes: Array, linear: Vector, rotary: Vector, soft: Vector, arm: Vector) -> None:
+def write_block(
+    out: Array, axes: Array, linear: Vector, rotary: Vector, soft: Vector, arm: Vector
+) -> None:
     """Write a link's (6, 6) block about the base's centre, `arm` before the link's.
 
     Eigenvalues along the axes of the (3, 3) blocks about its own centre: linear, and rotary less
@@ -78,7 +93,9 @@ def link_load(
     axes, flow_gradient = pose.axes[i], fluid.flow_gradient[i]
     arm = less(row(pose.centre[i]), row(pose.centre[0]))
     moment, field = row(links.moment[i]), row(fluid.field[i])
-    still = into(axes, less(row(pose.velocity[i]), row(fluid.flow[i])))  # against the fluid, along the axes
+    still = into(
+        axes, less(row(pose.velocity[i]), row(fluid.flow[i]))
+    )  # against the fluid, along the axes
     spin = into(axes, row(pose.spin[i]))
     per_speed = resistance(links, still)
     per_rate, carried = turning_drag(links, axes, flow_gradient, per_speed)

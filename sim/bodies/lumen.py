@@ -14,7 +14,7 @@ REFRESH = 0.1e-3  # m moved until the tube is looked up anew: a small part of a 
 
 
 class Nearby(NamedTuple):
-    """The wall seen from the sphere of a body that is nearest to it, lengths in mm but for `place`."""
+    """The wall seen from the sphere of a body that is nearest to it."""
 
     place: Array  # (3,) centre of that sphere, m
     gap: float  # mm between sphere and wall; infinite without a wall
@@ -46,11 +46,12 @@ class Lumen:
         if self._wall is None:
             return Nearby(centres[0], np.inf, np.zeros(3), self._axis, np.inf)
         distances, normals = self._wall.sdf_gradient(centres)
-        i = int(np.argmin(distances - radii))
+        gaps = distances - radii
+        i = int(gaps.argmin())
         moved = centres[i] - self._seen
         if not moved @ moved < REFRESH**2:
-            self._seen = centres[i].copy()
+            self._seen = centres[i]
             self._axis, radius = self._wall.tube(centres[i])
             self._radius = radius * units.LENGTH
-        gap = float(distances[i] - radii[i]) * units.LENGTH
+        gap = float(gaps[i]) * units.LENGTH
         return Nearby(centres[i], gap, normals[i], self._axis, self._radius)

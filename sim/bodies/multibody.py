@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmdtwin.geometry import Array
-from mmdtwin.sim.bodies.links import Links
+from mmdtwin.sim.bodies.links import Held
 
 if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
@@ -17,7 +17,9 @@ UNLIMITED = 1e6  # PyBullet's default of 100 would cap speeds at 0.1 m/s
 
 def create_chain(
     p: BulletClient,
-    links: Links,
+    count: int,
+    half: float,
+    held: Held,
     spheres: Array,
     radius: float,
     *,
@@ -26,12 +28,11 @@ def create_chain(
     friction: float,
     self_contact: bool,
 ) -> Multibody:
-    """Create a straight chain along x, its first link's centre at the origin.
+    """Create a straight chain of `count` links along x, its first link's centre at the origin.
 
     Links collide by spheres (k, 3) about their centres, a clamped chain by none. Joints are
     hinges about y or balls, without motors.
     """
-    n, half = len(links.moment), links.half
 
     def shape(along: float) -> int:
         if clamped:
@@ -40,18 +41,18 @@ def create_chain(
             p.createCollisionShapeArray(
                 shapeTypes=[p.GEOM_SPHERE] * len(spheres),
                 radii=[radius] * len(spheres),
-                collisionFramePositions=(spheres + [along, 0.0, 0.0]).tolist(),
+                collisionFramePositions=(spheres + np.array([along, 0.0, 0.0])).tolist(),
             )
         )
 
-    children = n - 1
+    children = count - 1
     body = p.createMultiBody(
-        0.0 if clamped else links.contact_mass,
+        0.0 if clamped else held.mass,
         shape(0.0),
         -1,
         [0, 0, 0],
         [0, 0, 0, 1],
-        linkMasses=[links.contact_mass] * children,
+        linkMasses=[held.mass] * children,
         linkCollisionShapeIndices=[shape(half)] * children,
         linkVisualShapeIndices=[-1] * children,
         linkPositions=[[half, 0, 0]] + [[2 * half, 0, 0]] * (children - 1),
@@ -63,15 +64,13 @@ def create_chain(
         linkJointAxis=[[0, 1, 0]] * children,
         flags=p.URDF_USE_SELF_COLLISION if self_contact else 0,
     )
-    _set_dynamics(p, body, links, clamped, friction)
+    _set_dynamics(p, body, held, clamped, friction)
     _remove_motors(p, body, children, hinged)
     return Multibody(p, int(body), children, clamped)
 
 
-def _set_dynamics(
-    p: BulletClient, body: int, links: Links, clamped: bool, friction: float
-) -> None:
-    inertia = links.contact_inertia.tolist()
+def _set_dynamics(p: BulletClient, body: int, held: Held, clamped: bool, friction: float) -> None:
+    inertia = held.inertia.tolist()
     children = range(p.getNumJoints(body))
     # Inertia in a call of its own: together with other options PyBullet drops it.
     for link in children if clamped else (-1, *children):

@@ -1,18 +1,10 @@
-"""Rigid bodies in PyBullet under stiff loads, taken at the end of each substep.
-
-    (M + h C + h^2 K) a = f(q + h v, v),      applied force and torque = M a
-
-with M the mass, C the resistance of the fluid and K the magnetic alignment; see `chain` for the
-idea. The contact force that a body rests on is expected in f, as the whole load would not arrive
-at the wall otherwise.
-"""
+"""Rigid devices in PyBullet: what they share."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numba as nb
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -21,19 +13,13 @@ from mmdtwin.errors import PhysicsError
 from mmdtwin.geometry import Array
 from mmdtwin.sim.bodies.device import Ambient, ConfigT, Device, Medium
 from mmdtwin.sim.bodies.lumen import Lumen, Nearby
+from mmdtwin.sim.bodies.rigid_step import expected_contact, rotation_matrix, substep
 
 if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
 
-CONTACT_MEMORY = 0.02  # s, smoothing of the expected contact force; damps its chatter
 SUBSTEP_TRAVEL = 0.25  # of the smallest size: the farthest that a point moves in a substep
-WALL_ENTRY = 5e-3  # mm that a body may enter the wall in a substep
-WALL_LOSS = 40e-3  # mm, the same if PyBullet misses the contact; under its weight alone: 3 ms
-SMALLEST_SUBSTEP = 1 / 32  # of the nominal step
-
-
-CREEP = 10e-3  # mm/s of slip below which the friction of `Loads` is viscous, for the solver's sake
-SWEEPS = 20  # over the frictions, each held at what the others are
+SOLVER_ITERATIONS = 10  # of PyBullet over contacts; one body has few (its default is 50)
 NO_WAYS, NO_FRICTION = np.zeros((0, 6)), np.zeros(0)
 
 
@@ -85,187 +71,6 @@ class Loads(NamedTuple):
     friction: Array = NO_FRICTION
 
 
-@nb.njit(cache=True)
-def rotation_matrix(quaternion: Array) -> Array:
-    """Return the (3, 3) rotation of a unit quaternion (x, y, z, w)."""
-    x, y, z, w = quaternion
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-
-
-@nb.njit(cache=True)
-def turned(rotation: Array, values: Array) -> Array:
-    """Return the matrix (3, 3) with `values` (3,) along the columns of a rotation."""
-    out = np.zeros((3, 3))
-    for i in range(3):
-        for j in range(3):
-            for k in range(3):
-                out[i, j] += rotation[i, k] * values[k] * rotation[j, k]
-    return out
-
-
-@nb.njit(cache=True)
-def expected_contact(
-    contact: Array,
-    applied: Array,
-    before: Array,
-    matrix: Array,
-    h: float,
-    now: Array,
-    rotation: Array,
-    bullet: Array,
-) -> Array:
-    """Return the contact force and torque (6,) smoothed over the past, one substep h later.
-
-    What the wall did in it follows from the change of velocity and the wrench `applied`. Of a
-    change of the force it feels only M (M + h C)^-1; `matrix` (3, 3) is the one in brackets.
-    """
-    change = (now - before) / h
-    missed = -applied - contact
-    missed[:3] += bullet[0] * change[:3]
-    missed[3:] += turned(rotation, bullet[1:]) @ change[3:]
-    share = 1.0 - np.exp(-h / CONTACT_MEMORY)
-    out = contact + share * missed
-    whole = matrix @ missed[:3] / bullet[0]
-    size = np.sqrt(np.dot(whole, whole))
-    if size > 0.0:  # never more than what was missed, lest a lost contact pulls
-        share = min(share, np.sqrt(np.dot(missed[:3], missed[:3])) / size)
-    out[:3] = contact[:3] + share * whole
-    return out
-
-
-@nb.njit(cache=True)
-def coulomb(slip: Array, yielding: Array, largest: Array) -> Array:
-    """Return the friction forces (k,) that a step ends with.
-
-    `slip` (k,) are the speeds that it would end with without them, `yielding` (k, k) how much a
-    force changes them; each force is `largest` (k,) against the slip, less below CREEP.
-    """
-    force = np.zeros(len(slip))
-    for _ in range(SWEEPS):
-        for k in range(len(slip)):
-            others = slip[k] + np.dot(yielding[k], force) - yielding[k, k] * force[k]
-            # Where nothing presses there is nothing to hold.
-            soft = CREEP / max(largest[k], 1e-12)
-            wanted = -others / (soft + yielding[k, k])
-            force[k] = min(max(wanted, -largest[k]), largest[k])
-    return force
-
-
-@nb.njit(cache=True)
-def implicit_wrench(
-    h: float,
-    velocity: Array,
-    rotation: Array,
-    mass: Array,
-    bullet: Array,
-    resistance: Array,
-    force: Array,
-    moments: Array,
-    fields: Array,
-    ways: Array,
-    friction: Array,
-    contact: Array,
-) -> tuple[Array, Array, Array]:
-    """Return force and torque (6,) to apply for a step h, the velocity (6,) expected after it, and
-    M + h C (3, 3).
-
-    `mass` (3,) is the mass along the body's axes; `bullet` (4,) what PyBullet has: mass and
-    principal inertia.
-    """
-    matrix = h * resistance
-    inertia = turned(rotation, bullet[1:])
-    matrix[:3, :3] += turned(rotation, mass)
-    matrix[3:, 3:] += inertia
-    load = force - resistance @ velocity
-    for i in range(len(moments)):
-        m, b = moments[i], fields[i]
-        load[3] += m[1] * b[2] - m[2] * b[1]
-        load[4] += m[2] * b[0] - m[0] * b[2]
-        load[5] += m[0] * b[1] - m[1] * b[0]
-        alignment = np.dot(m, b)
-        if alignment > 0.0:
-            stiffness = alignment * (np.eye(3) - np.outer(b, b) / np.dot(b, b))
-            matrix[3:, 3:] += h * h * stiffness
-            load[3:] -= h * (stiffness @ velocity[3:])
-    acceleration = np.linalg.solve(matrix, load + contact)
-    if len(friction) > 0:
-        answer = np.linalg.solve(matrix, np.ascontiguousarray(ways.T))
-        acceleration += answer @ coulomb(ways @ (velocity + h * acceleration), h * ways @ answer, friction)
-    wrench = -contact
-    wrench[:3] += bullet[0] * acceleration[:3]
-    wrench[3:] += inertia @ acceleration[3:]
-    return wrench, velocity + h * acceleration, matrix[:3, :3].copy()
-
-
-@nb.njit(cache=True)
-def away_from_wall(velocity: Array, normal: Array, arm: Array) -> float:
-    """Speed along the wall's normal of the point of a body (6 velocities) at an arm (3,)."""
-    v, w = velocity[:3], velocity[3:]
-    x = v[0] + w[1] * arm[2] - w[2] * arm[1]
-    y = v[1] + w[2] * arm[0] - w[0] * arm[2]
-    z = v[2] + w[0] * arm[1] - w[1] * arm[0]
-    return float(x * normal[0] + y * normal[1] + z * normal[2])
-
-
-@nb.njit(cache=True)
-def substep(
-    step: float,
-    velocity: Array,
-    rotation: Array,
-    mass: Array,
-    bullet: Array,
-    resistance: Array,
-    force: Array,
-    moments: Array,
-    fields: Array,
-    ways: Array,
-    friction: Array,
-    contact: Array,
-    travel: float,
-    reach: float,
-    gap: float,
-    normal: Array,
-    arm: Array,
-) -> tuple[float, Array, Array, Array]:
-    """Return the length of the next substep, `step` halved until short enough.
-
-    Short enough: no point moves farther than `travel`, and the point nearest to the wall, at
-    `arm`, does not enter it by more than WALL_ENTRY, or WALL_LOSS if an expected contact fails. A contact force is expected only where the
-    body is at the wall and not about to leave it: else it would be pulled where nothing pushes.
-
-    Returns
-    -------
-    h : float
-    wrench : (6,) array
-    contact : (6,) array
-        What was expected.
-    matrix : (3, 3) array
-        See `implicit_wrench`.
-    """
-    h = step
-    leaving = away_from_wall(velocity, normal, arm)
-    while True:
-        expected = contact if gap + h * leaving <= WALL_ENTRY else np.zeros(6)
-        wrench, end, matrix = implicit_wrench(
-            h, velocity, rotation, mass, bullet, resistance, force, moments, fields, ways, friction,
-            expected,
-        )  # fmt: skip
-        speed = np.sqrt(np.dot(end[:3], end[:3])) + reach * np.sqrt(np.dot(end[3:], end[3:]))
-        room = max(gap, 0.0)
-        entry = -h * away_from_wall(end, normal, arm) - room
-        unhindered = -h * (leaving + h / bullet[0] * np.dot(wrench[:3], normal)) - room
-        held = entry <= WALL_ENTRY and unhindered <= WALL_LOSS
-        if h <= step * SMALLEST_SUBSTEP or (speed * h <= travel and held):
-            return h, wrench, expected, matrix
-        h /= 2
-
-
 class RigidBody(Device[ConfigT]):
     """A rigid device: what it is made of comes from its class, how it moves is here.
 
@@ -292,13 +97,20 @@ class RigidBody(Device[ConfigT]):
     ) -> None:
         super().__init__(client, config, medium)
         self._mass, self._spheres = mass, spheres
+        self._radii = np.full(len(spheres.centres), spheres.radius / units.LENGTH)
         self._bullet = np.array([mass.mass.mean(), *mass.inertia])
         self._reach = float(np.linalg.norm(spheres.centres, axis=1).max() + spheres.radius)
         self._travel = SUBSTEP_TRAVEL * smallest * units.LENGTH
         self._lumen = Lumen(medium.wall)
         # Looked up once: every look-up in a BulletClient costs as much as a small kernel.
-        self._apply_force, self._apply_torque = client.applyExternalForce, client.applyExternalTorque
-        self._get_pose, self._get_velocity = client.getBasePositionAndOrientation, client.getBaseVelocity
+        self._apply_force, self._apply_torque = (
+            client.applyExternalForce,
+            client.applyExternalTorque,
+        )
+        self._get_pose, self._get_velocity = (
+            client.getBasePositionAndOrientation,
+            client.getBaseVelocity,
+        )
         self._create(self._wall_friction)
         self._forget()
         self.read()
@@ -334,6 +146,7 @@ class RigidBody(Device[ConfigT]):
             maxJointVelocity=1e6,  # the default of 100 would cap speeds at 0.1 m/s
             activationState=p.ACTIVATION_STATE_DISABLE_SLEEPING,
         )
+        p.setPhysicsEngineParameter(numSolverIterations=SOLVER_ITERATIONS)
         kept = p.getDynamicsInfo(self.body, -1)[2]
         if not np.allclose(kept, self._mass.inertia, rtol=1e-9):
             raise RuntimeError(f"PyBullet did not keep the inertia: {kept}")
@@ -398,9 +211,8 @@ class RigidBody(Device[ConfigT]):
         return np.asarray(self._velocity[3:])
 
     def surface(self) -> tuple[Array, Array]:
-        centres, radius = self._spheres
-        placed = (self._position + centres @ self._rotation.T) / units.LENGTH
-        return placed, np.full(len(centres), radius / units.LENGTH)
+        placed = self._position + self._spheres.centres @ self._rotation.T
+        return placed / units.LENGTH, self._radii
 
     def centre(self) -> Array:
         return np.asarray(self._position / units.LENGTH)

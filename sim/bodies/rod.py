@@ -19,7 +19,6 @@ from mmdtwin.sim.bodies.slender import resistive_coefficients
 from mmdtwin.sim.bodies.soft import SoftChain, bending_damping_time
 from mmdtwin.sim.shapes import Solids
 
-CONTACT_TIME = 1e-3
 MAX_REYNOLDS = 1.0  # on the diameter, for resistive-force drag
 
 
@@ -67,17 +66,13 @@ class SoftRod(SoftChain[RodConfig]):
         twisting = bending / (1 + c.poissons_ratio)  # G J = E / (2 (1 + nu)) * 2 I
         spin_drag = 4 * np.pi * fluid.viscosity * c.radius**2 * length
         along, normal = resistive_coefficients(c.length, c.radius, fluid.viscosity)
-        resisted = CONTACT_TIME * np.array([spin_drag, normal * length**3 / 12, normal * length**3 / 12])
-        resisted[1:] += pitch
         stiffness = np.array([twisting, bending, bending]) / length * units.TORQUE
         drag = np.array([along, normal, normal]) * length * units.FORCE / units.SPEED
         weight = (c.density - fluid.density) * section * length * np.asarray(self.medium.gravity)
         return Links(
             half=length / 2 * units.LENGTH,
             mass=mass * units.MASS,
-            contact_mass=(mass + carried[2] * length + CONTACT_TIME * normal * length) * units.MASS,
             inertia=inertia * units.INERTIA,
-            contact_inertia=(inertia + c.contact_inertia * length + resisted) * units.INERTIA,
             added_mass=carried * length * units.MASS,
             added_inertia=np.array([0.0, pitch, pitch]) * units.INERTIA,
             weight=weight * units.FORCE,

@@ -70,7 +70,6 @@ class SoftSheet(SoftChain[SheetConfig]):
                 mass * (length**2 + c.width**2) / 12,
             ]
         )
-        about_width = np.array([0.0, c.contact_inertia * length, 0.0])
         carried, roll = elliptic_section(c.width, c.thickness, fluid.density)
         pitch, yaw = carried[2] * length**2 / 12, carried[1] * length**2 / 12
         bending = c.youngs_modulus * c.width * c.thickness**3 / 12
@@ -82,9 +81,7 @@ class SoftSheet(SoftChain[SheetConfig]):
         return Links(
             half=length / 2 * units.LENGTH,
             mass=mass * units.MASS,
-            contact_mass=mass * units.MASS,
             inertia=inertia * units.INERTIA,
-            contact_inertia=(inertia + about_width) * units.INERTIA,
             added_mass=carried * length * units.MASS,
             added_inertia=np.array([roll * length, pitch * length, yaw * length]) * units.INERTIA,
             weight=weight * units.FORCE,

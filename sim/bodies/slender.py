@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmdtwin.config.devices.rod import LEAST_SLENDERNESS
 from mmdtwin.errors import UserError
-
-LEAST_SLENDERNESS = 5.0  # length over diameter, below which the ends are not a small correction
 
 
 def resistive_coefficients(length: float, radius: float, viscosity: float) -> tuple[float, float]:

@@ -14,7 +14,8 @@ from mmdtwin.errors import PhysicsError
 from mmdtwin.geometry import Array
 from mmdtwin.sim.bodies import chain
 from mmdtwin.sim.bodies.device import Ambient, Device, Medium
-from mmdtwin.sim.bodies.links import Fluid, Links, Pose
+from mmdtwin.sim.bodies.kinematics import observe
+from mmdtwin.sim.bodies.links import Fluid, Links, Pose, held_inertia
 from mmdtwin.sim.bodies.magnetisation import mean_directions
 from mmdtwin.sim.bodies.multibody import create_chain
 
@@ -27,6 +28,7 @@ SMALLEST_SUBSTEP = 1 / 16  # of the nominal step
 MAX_BEND = np.pi / 2  # rad of one joint; beyond, the links are too long for the curve
 MAX_STRAIN = 0.5  # of the surface; beyond, a linear modulus is far off for rubber (assumed)
 FIRST_MODE = 1.8751040687  # root of cos x cosh x = -1: first bending mode of a cantilever
+NO_FORCE = np.zeros(3)
 FACTS_SPEED = 10e-3  # m/s at which the facts state the drag
 
 SoftT = TypeVar("SoftT", bound=SoftConfig)
@@ -64,10 +66,13 @@ class SoftChain(Device[SoftT], Generic[SoftT]):
         # Joints sit at the middle of cells; a clamp takes half a cell off the first link.
         self.link_length = config.length / (n - 0.5 if clamped else n)
         self._links = self._make_links()
+        self._held = held_inertia(self._links)
         self._local_spheres, self._sphere_radius = self._make_spheres()
         self._body = create_chain(
             client,
-            self._links,
+            n,
+            self._links.half,
+            self._held,
             self._local_spheres * units.LENGTH,
             self._sphere_radius * units.LENGTH,
             hinged=self.hinged,
@@ -130,7 +135,7 @@ class SoftChain(Device[SoftT], Generic[SoftT]):
         self.read()
 
     def _forget_contact(self) -> None:
-        self._contact = np.zeros(6 + self._pose.rates.size)
+        self._contact = np.zeros(3)
         self._wanted: tuple[float, Array, Array] | None = None
 
     def read(self) -> None:
@@ -139,11 +144,12 @@ class SoftChain(Device[SoftT], Generic[SoftT]):
         if self._wanted is not None and not self._clamped:
             h, before, acceleration = self._wanted
             surplus = (velocity - before) / h - acceleration
-            felt = self._contact + chain.bullets_force(self._pose, self._links, surplus, False)
+            force = chain.bullets_force(self._pose, self._held, surplus, NO_FORCE, False)
+            felt = self._contact + force[:3]
             self._contact += (1 - np.exp(-h / CONTACT_MEMORY)) * (felt - self._contact)
         self._wanted = None
         self._velocity = velocity
-        chain.observe(position, quaternion, joints, velocity, self._links.half, self._pose)
+        observe(position, quaternion, joints, velocity, self._links.half, self._pose)
 
     def push(self, step: float, ambient: Ambient) -> float:
         """Apply the loads for one substep and return its length, s (<= `step`).
@@ -158,7 +164,7 @@ class SoftChain(Device[SoftT], Generic[SoftT]):
         )
         travel = SUBSTEP_TRAVEL * self.thickness * units.LENGTH
         h, force, acceleration = chain.advance(
-            self._pose, self._links, fluid, self._contact, self._clamped,
+            self._pose, self._links, self._held, fluid, self._contact, self._clamped,
             step, step * SMALLEST_SUBSTEP, travel,
         )  # fmt: skip
         self._body.apply(force, self._pose.centre[0])

@@ -76,3 +76,9 @@ def outof(axes: Array, v: Vector) -> Vector:
         axes[1, 0] * v[0] + axes[1, 1] * v[1] + axes[1, 2] * v[2],
         axes[2, 0] * v[0] + axes[2, 1] * v[1] + axes[2, 2] * v[2],
     )
+
+
+@nb.njit(cache=True, fastmath=True)
+def set_row(out: Array, v: Vector) -> None:
+    """Write a vector into an array (3,)."""
+    out[0], out[1], out[2] = v

@@ -6,9 +6,9 @@ import zipfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from mmdtwin.config import PhantomConfig
@@ -139,10 +139,9 @@ def _before_cap(line: Array, surface: Surface | SplitWall) -> Array:
 
 def _save(path: Path, vessel: Vessel) -> None:
     branches = vessel.map.branches
-    arrays = {f"line.{n}": np.c_[b.points, b.radius] for n, b in branches.items()}
-    blocks: dict[str, NDArray] = {}
+    arrays: dict[str, Any] = {f"line.{n}": np.c_[b.points, b.radius] for n, b in branches.items()}
     for i, level in enumerate(vessel.refined.levels):
-        blocks |= {f"cells.{i}": level.cells, f"blocks.{i}": level.values}
+        arrays |= {f"cells.{i}": level.cells, f"blocks.{i}": level.values}
     with replacing(path) as part:
         np.savez_compressed(
             part,
@@ -155,7 +154,6 @@ def _save(path: Path, vessel: Vessel) -> None:
             nodes=[(b.start, b.end) for b in branches.values()],
             ends=vessel.map.ends,
             **arrays,
-            **blocks,
         )
 
 

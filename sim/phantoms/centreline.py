@@ -21,15 +21,17 @@ from mmdtwin.sim.phantoms.grid import Grid
 
 COVER = 1.4  # local radii about a path that count as its vessel
 COVER_MORE = 2.0  # voxels, in addition
-PROTRUDES = 3.0  # own radii that a branch must reach beyond the balls in the vessel it leaves
+PROTRUDES = 4.0  # own radii that a branch must reach beyond the balls in the vessel it leaves
 SMOOTHING = 0.7  # of the median radius along a branch: sigma, at least ...
 LEAST_SMOOTHING = 3.0  # ... this many voxels, which hides the steps of the path
+THINNEST = 1.0  # voxels of depth along the middle of a branch; less is the labels' roughness
 LEAST_DEPTH = 2.0  # voxels, of a branch
 APART = 0.5  # local radii between two paths from which they are two branches
 PROBE = 0.3  # local radii to both sides, at which depths are compared to find the middle
 CENTRINGS = 2  # times that a line is moved to the middle and smoothed again
 CUT = 1.2  # radii at an end where a path leaves the middle, towards the farthest corner
 REACH = 6.0  # largest radii of a branch from its end, over which the radius there is taken
+RIDGE = 0.5  # voxels, by which a depth on the middle reads low: interpolation cuts the ridge
 STEP = 0.25  # voxels between points of a centreline
 
 
@@ -128,7 +130,10 @@ def _protrudes(lumen: _Lumen, tree: list[Voxel], new: list[Voxel]) -> bool:
     outside = own[gaps.min(axis=1) > 0.0]
     if len(outside) < 2:
         return False
-    width = float(lumen.depth[tuple(outside.T)].max())
+    depths = lumen.depth[tuple(outside.T)]
+    if np.median(depths) < THINNEST:
+        return False
+    width = float(depths.max())
     length = float(np.linalg.norm(np.diff(outside, axis=0), axis=1).sum())
     return length > PROTRUDES * max(width, LEAST_DEPTH)
 
@@ -247,7 +252,7 @@ def _before_cap(distance: Grid, line: Array) -> Array:
     beyond = kept[-1] + ahead[:, None] * direction
     outside = np.flatnonzero(distance.at(beyond) <= 0.0)
     exit_at = ahead[outside[0]] if len(outside) else ahead[-1]
-    radius = float(distance.at(kept[-1])[0])
+    radius = float(distance.at(kept[-1])[0]) + RIDGE * distance.voxel
     if exit_at < radius:  # what was cut off was little: end farther back
         return kept[: max(2, len(kept) - int((radius - exit_at) / s[1]))]
     return np.concatenate([kept, beyond[ahead <= exit_at - radius]])

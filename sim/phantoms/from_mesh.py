@@ -24,7 +24,7 @@ def load(config: MeshConfig) -> tuple[Tree, Surface]:
     UserError
         If a file cannot be used, or the table and the configuration name different branches.
     """
-    surface = read_wall(Path(config.mesh), config.units)
+    surface = read_wall(Path(config.wall), config.units)
     path = Path(config.centreline)
     curves = read_centrelines(path)
     if set(curves) != set(config.branches):
@@ -37,7 +37,7 @@ def load(config: MeshConfig) -> tuple[Tree, Surface]:
         outside = np.any((line < box[0]) | (line > box[1]), axis=1)
         if outside.mean() > OUTSIDE:
             raise UserError(
-                f"{path}: branch '{name}' lies outside the wall of {config.mesh}; the table is in "
+                f"{path}: branch '{name}' lies outside the wall of {config.wall}; the table is in "
                 f"m (vessel.units: {config.units} is {UNITS[config.units]:g} m)"
             )
     return Tree(curves, dict(config.branches), config.ends), surface

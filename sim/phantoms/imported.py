@@ -55,7 +55,7 @@ def write_phantom(path: Path, vessel: Vessel, source: str) -> None:
         "vessel": {
             "kind": "mesh",
             "source": source,
-            "mesh": mesh.name,
+            "wall": mesh.name,
             "units": "mm",
             "centreline": table.name,
             "branches": {n: [b.start, b.end] for n, b in vessel.map.branches.items()},

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array
 from mmdtwin.sim.phantoms.surface import Surface
-from mmdtwin.sim.phantoms.triangles import Buckets
 
 UNITS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "inch": 25.4e-3}  # m
 SMALLEST, LARGEST = 3e-3, 0.6  # m, extent of a vessel between a device's length and a patient's
@@ -113,23 +112,24 @@ def _check_closed(path: Path, surface: Surface) -> None:
 def crossings(surface: Surface) -> tuple[int, Array]:
     """Return how many pairs of triangles cross each other, and a corner (3,) m of the first."""
     corners = surface.corners
-    size = 2.0 * float(np.median(np.ptp(corners, axis=1).max(axis=1)))
-    size = max(size, float(np.ptp(surface.vertices, axis=0).max()) / 400)  # bounds the memory
-    b = Buckets.of(corners, size)
-    count, first = _crossings(corners, surface.faces, b.first, b.triangles)
-    return int(count), corners[first, 0]
+    axis = int(np.ptp(surface.vertices, axis=0).argmax())
+    low, high = corners[:, :, axis].min(axis=1), corners[:, :, axis].max(axis=1)
+    order = np.argsort(low)
+    count, first = _sweep(corners[order], surface.faces[order], low[order], high[order])
+    return int(count), corners[order][first, 0]
 
 
 @njit(cache=True)
-def _crossings(corners, faces, first, triangles):  # type: ignore[no-untyped-def]
+def _sweep(corners, faces, low, high):  # type: ignore[no-untyped-def]
+    """Count crossings among triangles sorted by where they begin along an axis."""
     count, found = 0, 0
-    for cell in range(first.size - 1):
-        for m in range(first[cell], first[cell + 1]):
-            for n in range(m + 1, first[cell + 1]):
-                s, t = triangles[m], triangles[n]
-                if _cross(corners[s], faces[s], corners[t], faces[t]):
-                    found = s if count == 0 else found
-                    count += 1
+    for s in range(low.size):
+        for t in range(s + 1, low.size):
+            if low[t] > high[s]:
+                break
+            if _cross(corners[s], faces[s], corners[t], faces[t]):
+                found = s if count == 0 else found
+                count += 1
     return count, found
 
 

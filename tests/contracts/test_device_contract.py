@@ -54,12 +54,10 @@ def test_it_is_where_it_is_put(client, preset):
     points, nodes = device.points, device.nodes()
     assert points.ndim == nodes.ndim == 2 and points.shape[1] == nodes.shape[1] == 3
     centres, radii = device.surface()
-    assert len(centres) == len(radii) and (radii > 0).all()
+    assert len(centres) == len(radii) and (radii >= 0).all()
     for p in (points, nodes, centres):
         assert np.linalg.norm(p - place, axis=1).max() < size
     assert np.linalg.norm(device.direction) == pytest.approx(1.0)
-    moment = np.linalg.norm(device.moment)
-    assert moment == pytest.approx(device.facts(device.config, BLOOD).moment, rel=1e-6, abs=1e-12)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -75,6 +73,20 @@ def test_its_facts_describe_it(client, preset):
     np.testing.assert_allclose(size, [facts.length, facts.width, facts.thickness], rtol=0.15)
     assert facts.moment >= 0
     assert facts.drag > 0
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_its_moment_is_the_stated_one_in_10_mT(client, preset):
+    """Permanent or induced, along the field; 5 %: a soft body bends, a drop has drawn out."""
+    device = make(client, preset)
+    stated = device.facts(device.config, BLOOD).moment
+    size = np.linalg.norm(device.moment)
+    along = device.moment / size if size > 1e-12 else device.direction
+    run(client, device, 2e-3, field=10e-3 * along)
+    if stated > 1e-12:
+        assert device.moment @ along == pytest.approx(stated, rel=0.05)
+    else:  # no net moment while it is flat
+        assert size < 1e-12
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -137,7 +137,7 @@ class _Problem:
         n_rho, n_z = rho, z - np.cosh(self.alpha)
         size = self.c / (np.cosh(self.alpha) - np.cos(self.eta))
         values = [self.fields(m, self.alpha) for m in (1, 0, 2, 1)]
-        (q, u0, _, w) = (f[0] @ p for f, p in zip(values, parts, strict=True))
+        (q, _, _, _) = (f[0] @ p for f, p in zip(values, parts, strict=True))
         (q_x, u0_x, _, w_x) = (f[1] @ p for f, p in zip(values, parts, strict=True))
         rho_x = -self.c * np.sin(self.eta) * np.sinh(self.alpha) * size**2 / self.c**2
         z_x = self.c * (1 - np.cosh(self.alpha) * np.cos(self.eta)) * size**2 / self.c**2

@@ -50,8 +50,10 @@ def test_a_capsule_becomes_a_phantom(folder: Path, suffix: str, units: str, fact
     (branch,) = vessel.map.branches.values()
     # It ends a radius before the caps, where the capsule's axis does; half a voxel at each end.
     assert branch.length == pytest.approx(LENGTH * 1e-3, abs=0.3e-3)
-    # 48 sides: the inscribed circle is R cos(pi/48), 4 um less; the rest is off the middle.
-    assert np.abs(branch.radius - RADIUS * 1e-3).max() < 40e-6
+    # 48 sides: the inscribed circle is R cos(pi/48), 4 um less; the rest is off the middle. An end
+    # may lie half a voxel too far in a cap.
+    assert np.abs(branch.radius - RADIUS * 1e-3)[4:-4].max() < 40e-6
+    assert branch.radius.min() > (RADIUS - 0.15) * 1e-3
     # The mesh is the wall: on its facets the distance is nothing.
     weights = np.random.default_rng(0).dirichlet([1, 1, 1], (len(vessel.faces), 10))
     on_wall = np.einsum("fkc,fcd->fkd", weights, vessel.surface.corners).reshape(-1, 3)
@@ -64,15 +66,25 @@ def test_distance_and_direction_agree_with_another_program(folder: Path) -> None
     vessel = build_vessel(load(PhantomConfig, "phantoms", folder / "my.yaml"))
     mesh = trimesh.Trimesh(vessel.vertices, vessel.faces, process=False)
     rng = np.random.default_rng(1)
-    points = rng.uniform(vessel.vertices.min(axis=0), vessel.vertices.max(axis=0), (4000, 3))
-    nearest = trimesh.proximity.closest_point_naive(mesh, points)
+    points = rng.uniform(vessel.vertices.min(axis=0), vessel.vertices.max(axis=0), (400, 3))
+    triangles = mesh.triangles
+    feet, face = np.empty_like(points), np.empty(len(points), int)
+    for n, point in enumerate(points):
+        each = trimesh.triangles.closest_point(triangles, np.tile(point, (len(triangles), 1)))
+        face[n] = np.linalg.norm(each - point, axis=1).argmin()
+        feet[n] = each[face[n]]
+    exact = np.linalg.norm(points - feet, axis=1)
     distance, normals = vessel.sdf_gradient(points)
-    close = nearest[1] < 0.9e-3
-    assert np.abs(np.abs(distance) - nearest[1])[close].max() < 20e-6  # half of h^2/2R: caps
-    clear = close & (nearest[1] > 0.1e-3)
-    towards = (points - nearest[0]) / nearest[1][:, None] * np.sign(distance)[:, None]
-    # Central differences over a voxel h err by (h/R)^2; facets of 48 sides turn by 7.5 deg.
-    assert np.einsum("ij,ij->i", towards, normals)[clear].min() > np.cos(np.radians(7.5))
+    outwards = np.einsum("ij,ij->i", points - feet, mesh.face_normals[face])
+    assert np.array_equal(distance > 0, outwards < 0)
+    close = exact < 0.6e-3  # beyond 1 mm outside it reads 1 mm
+    # Linear interpolation over a voxel h = 0.25 mm: h^2/8R = 4 um, twice that at the caps.
+    assert np.abs(np.abs(distance) - exact)[close].max() < 16e-6
+    clear = close & (exact > 0.1e-3)
+    towards = (points - feet) / exact[:, None] * np.sign(distance)[:, None]
+    # Central differences over a voxel h err by (h/R)^2; where facets meet, these turn by 7.5 deg
+    # both along and across the caps.
+    assert np.einsum("ij,ij->i", towards, normals)[clear].min() > np.cos(np.radians(7.5 * 2**0.5))
 
 
 def test_a_scenario_names_it_by_its_file_from_anywhere(folder: Path, monkeypatch) -> None:
@@ -116,7 +128,7 @@ def broken(kind: str) -> trimesh.Trimesh:
         ("one facet turned", r"wall\.stl: neighbouring triangles disagree"),
         ("two pieces", r"wall\.stl: is in 2 pieces .* join the branches"),
         ("tubes through each other", r"wall\.stl: (is in 2 pieces|the wall intersects itself)"),
-        ("crossing itself", r"wall\.stl: the wall intersects itself .* \) mm; unite"),
+        ("crossing itself", r"wall\.stl: the wall intersects itself.*mm; unite"),
     ],
 )
 def test_walls_that_are_none_are_refused(folder: Path, kind: str, message: str) -> None:
@@ -173,8 +185,8 @@ def test_an_edited_phantom_is_checked_again(phantom: Path) -> None:
     with pytest.raises(ConfigError, match=r"my\.yaml: vessel: .*one tree: connected"):
         with_table(lambda r: r)
     del data["vessel"]["branches"]["lost"]
-    data["vessel"]["mesh"] = "gone.obj"
-    with pytest.raises(ConfigError, match=r"my\.yaml: vessel: .*mesh: no such file .*gone\.obj"):
+    data["vessel"]["wall"] = "gone.obj"
+    with pytest.raises(ConfigError, match=r"my\.yaml: vessel: wall: no such file .*gone\.obj"):
         with_table(lambda r: r)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator
 
 from mmdtwin.config.devices.base import Length
 from mmdtwin.config.devices.soft import SoftConfig
@@ -20,12 +21,13 @@ class RodConfig(SoftConfig):
     poissons_ratio: Annotated[float, Field(ge=0.0, le=0.5)] = 0.5  # of rubber; sets the twist's GJ
     joints: Annotated[int, Field(ge=3, le=30)] = 10  # ball joints; PyBullet has room for 30
 
-    @model_validator(mode="after")
-    def _check_slenderness(self) -> RodConfig:
-        most = self.length / (2.0 * LEAST_SLENDERNESS)
-        if self.radius > most:
+    @field_validator("radius")
+    @classmethod
+    def _check_slenderness(cls, radius: float, info: ValidationInfo) -> float:
+        most = info.data.get("length", np.inf) / (2.0 * LEAST_SLENDERNESS)
+        if radius > most:
             raise ValueError(
-                f"radius: allowed is up to {most:g} m, a diameter of 1/{LEAST_SLENDERNESS:g} of "
-                f"the length: resistive-force drag is for slender bodies (got {self.radius:g})"
+                f"allowed is up to {most:g} m, a diameter of 1/{LEAST_SLENDERNESS:g} of the "
+                f"length: resistive-force drag is for slender bodies"
             )
-        return self
+        return radius

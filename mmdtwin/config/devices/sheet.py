@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator
 
 from mmdtwin.config.devices.base import Length
 from mmdtwin.config.devices.soft import SoftConfig
 
-THINNEST_WIDTH = 3.0  # thicknesses; below, the body is a rod, not a sheet
+LEAST_FLATNESS = 3.0  # width over thickness; below, the body is a rod, not a sheet
 
 
 class SheetConfig(SoftConfig):
@@ -20,11 +21,18 @@ class SheetConfig(SoftConfig):
     thickness: Length
     links: Annotated[int, Field(ge=4, le=80)] = 10
 
-    @model_validator(mode="after")
-    def _check_shape(self) -> SheetConfig:
-        if not THINNEST_WIDTH * self.thickness <= self.width <= self.length:
-            raise ValueError(
-                f"width: allowed is {THINNEST_WIDTH:g} thicknesses to the length, "
-                f"{THINNEST_WIDTH * self.thickness:g} to {self.length:g} m (got {self.width:g})"
-            )
-        return self
+    @field_validator("width")
+    @classmethod
+    def _check_width(cls, width: float, info: ValidationInfo) -> float:
+        length = info.data.get("length", width)
+        if width > length:
+            raise ValueError(f"allowed is up to the length, {length:g} m")
+        return width
+
+    @field_validator("thickness")
+    @classmethod
+    def _check_thickness(cls, thickness: float, info: ValidationInfo) -> float:
+        most = info.data.get("width", np.inf) / LEAST_FLATNESS
+        if thickness > most:
+            raise ValueError(f"allowed is up to 1/{LEAST_FLATNESS:g} of the width, {most:g} m")
+        return thickness

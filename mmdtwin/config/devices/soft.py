@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    ValidationInfo,
+    field_validator,
+)
 
 from mmdtwin.config.base import Config
 from mmdtwin.config.devices.base import BaseDeviceConfig, Length
@@ -41,12 +47,13 @@ class SegmentConfig(Config):
     # Along length, width and normal, as a share of the body's `magnetisation`.
     direction: tuple[float, float, float]
 
-    @model_validator(mode="after")
-    def _check(self) -> SegmentConfig:
-        size = float(np.linalg.norm(self.direction))
+    @field_validator("direction")
+    @classmethod
+    def _check(cls, direction: tuple[float, float, float]) -> tuple[float, float, float]:
+        size = float(np.linalg.norm(direction))
         if size > 1.0 + 1e-6:
-            raise ValueError(f"direction: allowed is a vector of length 0 to 1 (got {size:.3g})")
-        return self
+            raise ValueError(f"allowed is a vector of length 0 to 1, not {size:.3g}")
+        return direction
 
 
 class PiecewiseProfile(Config):
@@ -83,19 +90,18 @@ class SoftConfig(BaseDeviceConfig):
     magnetisation: PositiveFloat  # A/m
     profile: Profile  # a name, or a kind with its parameters
     damping_ratio: Annotated[float, Field(ge=0.0)] = 0.1  # material damping of the first mode
-    # kg m2 per m: rotary inertia that contacts see on top of the body's own
-    contact_inertia: Annotated[float, Field(ge=0.0)]
     self_contact: bool = False  # whether distant parts of the body stop each other
     material: str = "ndfeb-silicone"
 
-    @model_validator(mode="after")
-    def _check_segments(self) -> SoftConfig:
-        profile = self.profile
-        if not isinstance(profile, PiecewiseProfile):
-            return self
-        if abs(profile.length - self.length) > LENGTH_TOLERANCE * self.length:
+    @field_validator("profile")
+    @classmethod
+    def _check_segments(cls, profile: Profile, info: ValidationInfo) -> Profile:
+        length = info.data.get("length")
+        if length is None or not isinstance(profile, PiecewiseProfile):
+            return profile
+        if abs(profile.length - length) > LENGTH_TOLERANCE * length:
             raise ValueError(
-                f"profile.segments: their lengths sum to {profile.length * 1e3:.4g} mm; allowed "
-                f"is the body's length, {self.length * 1e3:.4g} mm"
+                f"segments: their lengths sum to {profile.length * 1e3:.4g} mm; allowed is the "
+                f"body's length, {length * 1e3:.4g} mm"
             )
-        return self
+        return profile

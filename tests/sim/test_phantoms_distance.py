@@ -1,0 +1,39 @@
+"""Signed distance and its direction: on the facets of the shipped phantoms, and in a tube."""
+
+import numpy as np
+import pytest
+
+from mmdtwin.config import PhantomConfig, load
+from mmdtwin.sim.phantoms import build_vessel
+from mmdtwin.sim.phantoms.grid import Grid, distance_and_normal
+
+
+@pytest.mark.parametrize("name", ["bifurcation", "ct-aorta"])
+def test_facets_lie_within_10_um_of_the_signed_distance(name, tmp_path, monkeypatch) -> None:
+    """The mesh is the wall; contact with a device asks for 10 um."""
+    monkeypatch.setenv("MMDTWIN_CACHE", str(tmp_path))
+    vessel = build_vessel(load(PhantomConfig, "phantoms", name))
+    weights = np.random.default_rng(7).dirichlet([1, 1, 1], (len(vessel.faces), 8))
+    points = np.einsum("fkc,fcd->fkd", weights, vessel.surface.corners).reshape(-1, 3)
+    assert np.abs(vessel.sdf(points)).max() < 10e-6
+    again = build_vessel(load(PhantomConfig, "phantoms", name))  # from the cache
+    assert np.array_equal(again.sdf(points[:1000]), vessel.sdf(points[:1000]))
+
+
+def test_normals_of_a_tube_point_to_its_axis() -> None:
+    radius, voxel = 1.5, 0.22
+    grid = Grid.around([-3.0, -3.0, -3.0], [3.0, 3.0, 3.0], voxel, 0.0)
+    nodes = grid.nodes(np.nonzero(np.ones(grid.values.shape, bool)))
+    exact = radius - np.hypot(nodes[:, 0], nodes[:, 1])
+    grid = Grid(exact.reshape(grid.values.shape).astype(np.float32), grid.origin, voxel)
+    rng = np.random.default_rng(0)
+    angle, r = rng.uniform(0, 2 * np.pi, 500), rng.uniform(0.5, 2.0, 500)
+    points = np.stack([r * np.cos(angle), r * np.sin(angle), rng.uniform(-2, 2, 500)], axis=1)
+    distance, normals = np.empty(500), np.empty((500, 3))
+    distance_and_normal(*grid.arrays, points, distance, normals)
+    inwards = -np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+    # Linear interpolation errs by h^2/8r in each direction, central differences by about (h/r)^2/4.
+    assert np.abs(distance - (radius - r)).max() < 2 * voxel**2 / (8 * 0.5)
+    wide = r > 1.0
+    assert np.einsum("ij,ij->i", normals, inwards)[wide].min() > np.cos((voxel / 1.0) ** 2)
+    assert np.allclose(np.linalg.norm(normals, axis=1), 1.0)
