@@ -11,13 +11,20 @@ demo: $(VENV)/run.stamp
 	@$(BIN)/python -c "from mmdtwin.sim.anatomy import fetch_ct; fetch_ct()" 2>/dev/null || echo "The full CT could not be fetched; the sample that ships with the package is used."
 	$(BIN)/mmdtwin navigate --seed $(SEED) --out runs/demo
 
-test: $(VENV)/dev.stamp
+# Compiled kernels are cached beside their files; a cache does not see a change in another file.
+KERNELS := $(shell grep -rlE "numba|njit" --include=*.py sim control synth mmdtwin)
+
+$(VENV)/kernels.stamp: $(VENV)/dev.stamp $(KERNELS)
+	find sim control synth mmdtwin \( -name "*.nbi" -o -name "*.nbc" \) -delete
+	touch $@
+
+test: $(VENV)/kernels.stamp
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-all: $(VENV)/dev.stamp
+test-all: $(VENV)/kernels.stamp
 	$(BIN)/python -m pytest -n 2
 
-validation: $(VENV)/dev.stamp
+validation: $(VENV)/kernels.stamp
 	$(BIN)/python -m pytest -n 2 --validation docs/validation
 
 lint: $(VENV)/dev.stamp

@@ -1,8 +1,8 @@
 """How fast each device runs: simulated over processor time, and the memory of its process.
 
 One core; field, gradient, flow and contact with the wall are on. The field turns by 37 degrees back
-and forth once a second, so that the device moves. A step of an environment at 15 Hz, without images,
-is 1/15 s of this.
+and forth once a second, so that the device moves. A step of an environment at 15 Hz, without
+images, is 1/15 s of this.
 """
 
 from __future__ import annotations
@@ -44,10 +44,9 @@ def realtime(scenario: str, seconds: float = 2.0) -> tuple[float, float]:
         for d in DIRECTIONS
     ]  # fmt: skip
     began, end = time.process_time(), world.time + seconds
-    step = world.scenario.rig.physics_step
     while world.time < end:
         world.inputs = settings[int(world.time * 2) % 2]
-        world.step(step)
+        world.step(world.max_step)
     spent = time.process_time() - began
     return seconds / spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 

@@ -68,8 +68,8 @@ def run(world: World, seed: int, duration: float = DURATION) -> Episode:
     try:
         for inputs, hold in _inputs(world, rng, duration):
             world.inputs = inputs
-            for _ in range(round(hold / world.scenario.rig.physics_step)):
-                world.step(world.scenario.rig.physics_step)
+            for _ in range(round(hold / world.max_step)):
+                world.step(world.max_step)
     except (PhysicsError, UserError) as fault:
         error = str(fault)
     return Episode(np.array(depths), counts["substeps"], counts["escaped"] > 0, error)

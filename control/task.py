@@ -15,7 +15,6 @@ from mmdtwin.rig import RigDescription, Start
 from mmdtwin.vessel import VesselMap
 
 MAX_DRAWS = 1000
-NARROW = 2.5  # a task passes a lumen of at most this many device widths
 LET_GO = 0.8  # of the way from the centreline to the floor, where a device starts
 WORKSPACE_MARGIN = 2e-3  # m: registration moves the path against the coils by less than this
 
@@ -112,7 +111,7 @@ def _episode(
     suits = (
         route.arclength[-1] >= task.min_length
         and route.junctions >= 1
-        and 2 * route.radius.min() <= NARROW * device.width
+        and 2 * route.radius.min() <= task.narrowest * device.width
         and np.linalg.norm(route.points, axis=1).max() <= reach
     )
     if not suits:

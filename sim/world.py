@@ -31,7 +31,7 @@ from mmdtwin.sim.state import Snapshot, WorldState
 if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
 
-CHECK_PERIOD = 5e-3  # s between checks that the physics is within its validated range
+CHECK_PERIOD = 10e-3  # s between checks that the physics is within its validated range
 MAX_PENETRATION = 0.1e-3  # m that a collision sphere is inside the wall: the wall is lost
 PLACES = 6  # tried between a start and the centreline
 GRAVITY_WORLD = np.array([0.0, 0.0, -units.GRAVITY])
@@ -70,10 +70,12 @@ class World:
         How the patient moves the vessel; new in each `reset`.
     facts : DeviceFacts
         What a laboratory knows of the device.
+    max_step : float
+        Longest substep, s: the device's, or `rig.physics_step` where that is shorter.
     inputs : (n_inputs,) array
         Currents that flow in the coils, A, or the pose of the magnet; set them between steps.
     last_good : Snapshot or None
-        Where the physics was last found in its range; taken every 5 ms, and at `reset`.
+        Where the physics was last found in its range; taken every 10 ms, and at `reset`.
     held : bool
         True while something else holds the device still; `reset` lets it go.
     time : float
@@ -90,6 +92,7 @@ class World:
         self.field_model = field_model or field_model_of(scenario)
         self.vessel = vessel or build_vessel(scenario.phantom)
         self.facts = device_facts(scenario)
+        self.max_step = min(device_class(scenario.device).max_step, scenario.rig.physics_step)
         self._check_fit()
         self.motion = Motion(scenario.patient, seed=0)
         self.flow = Flow(self.vessel.map, scenario.phantom.flow, self.motion.heart_rate)
@@ -179,7 +182,7 @@ class World:
         raise UserError(f"start: the device does not fit in the lumen at {where} mm")
 
     def step(self, dt: float) -> None:
-        """Advance by dt s with the present inputs, in substeps of at most `rig.physics_step`.
+        """Advance by dt s with the present inputs, in substeps of at most `max_step`.
 
         Raises
         ------
@@ -200,22 +203,24 @@ class World:
     def _advance(self, dt: float) -> None:
         device, client = self.device, self._client
         assert client is not None
+        # Looked up once: every look-up in a BulletClient costs as much as a small kernel.
+        set_step, simulate = client.setTimeStep, client.stepSimulation
         field_at = self.field_model.at(self.inputs)
         end = self.time + dt
         while end - self.time > 1e-9:
             ambient = self._ambient(field_at)
-            h = device.push(min(end - self.time, self.scenario.rig.physics_step), ambient)
-            client.setTimeStep(h)
-            client.stepSimulation()
+            h = device.push(min(end - self.time, self.max_step), ambient)
+            set_step(h)
+            simulate()
             device.read()
             self.time += h
             if not math.isfinite(float(device.points.sum())):
                 raise PhysicsError("the device's position is not finite")
+            if self.time >= self._next_check:
+                self._next_check = self.time + CHECK_PERIOD
+                self._check(ambient)
+                self.last_good = self.snapshot()
         self.time = end
-        if self.time >= self._next_check:
-            self._next_check = self.time + CHECK_PERIOD
-            self._check(self._ambient(field_at))
-            self.last_good = self.snapshot()
 
     def snapshot(self) -> Snapshot:
         """Return all that is needed to go on from now."""

@@ -276,7 +276,7 @@ class TwinRig(Rig):
             if t - world.time <= EPSILON:
                 break
             dt = min(
-                self.scenario.rig.physics_step,
+                world.max_step,
                 t - world.time,
                 max(self._next_exposure() - world.time, EPSILON),
             )

@@ -28,10 +28,11 @@ from mmdtwin.config.rig import (
 from mmdtwin.config.scenario import ScenarioConfig, TaskConfig, load_scenario
 
 __all__ = [
-    "KINDS", "ArmConfig", "BackgroundConfig", "BaseDeviceConfig", "BeadConfig", "CapsuleConfig", "CoilConfig", "CoilsConfig",
-    "Config", "CtConfig",
-    "DetectorConfig", "DeviceConfig", "DropletConfig", "FlowConfig", "GelConfig", "HelixConfig", "ImagerConfig", "JointConfig", "MagnetConfig",
-    "MagnetTwinRigConfig", "PatientConfig", "PhantomConfig", "PlacementConfig", "ProceduralConfig",
-    "RegistrationErrorConfig", "RigConfig", "RodConfig", "ScenarioConfig", "SheetConfig", "TaskConfig",
-    "TwinRigConfig", "load", "load_scenario", "names", "override", "parse", "read",
+    "KINDS", "ArmConfig", "BackgroundConfig", "BaseDeviceConfig", "BeadConfig", "CapsuleConfig",
+    "CoilConfig", "CoilsConfig", "Config", "CtConfig", "DetectorConfig", "DeviceConfig",
+    "DropletConfig", "FlowConfig", "GelConfig", "HelixConfig", "ImagerConfig", "JointConfig",
+    "MagnetConfig", "MagnetTwinRigConfig", "PatientConfig", "PhantomConfig", "PlacementConfig",
+    "ProceduralConfig", "RegistrationErrorConfig", "RigConfig", "RodConfig", "ScenarioConfig",
+    "SheetConfig", "TaskConfig", "TwinRigConfig", "load", "load_scenario", "names", "override",
+    "parse", "read",
 ]  # fmt: skip

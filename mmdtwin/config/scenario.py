@@ -46,6 +46,8 @@ class TaskConfig(Config):
     targets: Branches | None = None
     target: tuple[float, float, float] | None = None  # fixed target in the vessel's frame, m
     min_length: PositiveFloat = 20e-3  # m of centreline between start and target
+    # A path passes a lumen of at most this many device widths: in a wide one there is no task.
+    narrowest: PositiveFloat = 2.5
     tolerance: PositiveFloat = 1e-3  # m
     end_margin: PositiveFloat = 3e-3  # m kept from the ends of branches that are named only
     timeout: PositiveFloat = 90.0  # s

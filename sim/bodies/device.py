@@ -115,6 +115,7 @@ class Device(ABC, Generic[ConfigT]):
     """
 
     deformable: ClassVar[bool] = False  # needs the deformable world, and no mesh for a wall
+    max_step: ClassVar[float] = 1e-3  # s, longest substep in which contact and loads hold
 
     def __init__(self, client: BulletClient, config: ConfigT, medium: Medium) -> None:
         self._p = client

@@ -179,16 +179,7 @@ class Droplet(Device[DropletConfig]):
                 f"droplet: a step of {step:g} s is too long; allowed is up to "
                 f"{largest / SMALLEST_SUBSTEP:.2g} s for its stiffest mode"
             )
-        gap, normal = self._wall(self._points)
-        self._normal = normal
-        around = Surroundings(
-            field=ambient.field,
-            gradient=ambient.gradient * units.FIELD_GRADIENT,
-            flow=ambient.flow * units.SPEED,
-            flow_laplacian=ambient.flow_laplacian * LAPLACIAN,
-            gap=gap,
-            normal=normal,
-        )
+        around = self._surroundings(ambient)
         travel = SUBSTEP_TRAVEL * 2 * self._particle_radius
         while h * self._fastest > travel and h > step * SMALLEST_SUBSTEP:
             h /= 2
@@ -216,6 +207,17 @@ class Droplet(Device[DropletConfig]):
         self._relax_volumes(h)
         self._step = h
         return h
+
+    def _surroundings(self, ambient: Ambient) -> Surroundings:
+        gap, self._normal = self._wall(self._points)
+        return Surroundings(
+            field=ambient.field,
+            gradient=ambient.gradient * units.FIELD_GRADIENT,
+            flow=ambient.flow * units.SPEED,
+            flow_laplacian=ambient.flow_laplacian * LAPLACIAN,
+            gap=gap,
+            normal=self._normal,
+        )
 
     def _relax_volumes(self, h: float) -> None:
         """Let the volumes that the ellipsoids keep follow the liquid's in a capillary time."""

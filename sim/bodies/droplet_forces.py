@@ -238,6 +238,7 @@ def forces(
                 push = pressure(h, push, growth, response, square, rest_volumes[p], liquid)
                 if abs(push - before) < CONVERGED * abs(push):
                     break
+        contact(h, velocity + step * (force + viscous), clear, normal, rate, push, liquid, wall)
         memory.push[p] = push
         memory.wall[members] = wall @ axes.T
         total[members] = (force + viscous + wall + push * rate) @ axes.T

@@ -86,6 +86,8 @@ class RigidBody(Device[ConfigT]):
         Its smallest size, m, from which the length of substeps follows.
     """
 
+    max_step = 2e-3
+
     def __init__(
         self,
         client: BulletClient,

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from mmdtwin.config import TaskConfig, load_scenario
 from mmdtwin.control.estimator import Estimate
 from mmdtwin.control.path import Path, down_in, plan, resting_offset, wrong_turns
-from mmdtwin.control.task import NARROW, Arrival, draw_episode
+from mmdtwin.control.task import Arrival, draw_episode
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import transform
 from mmdtwin.hardware import open_rig
@@ -175,7 +175,7 @@ def test_drawn_episodes_keep_their_promises(description):
         assert path.branches[-1] == episode.target_branch in ("left", "right")
         assert len(set(path.branches)) >= 2
         assert route.length >= task.min_length - 1.0e-3  # taken between lowered ends
-        assert 2 * route.radius.min() <= NARROW * device.width
+        assert 2 * route.radius.min() <= task.narrowest * device.width
         assert np.linalg.norm(path.leg, axis=1).max() + device.length / 2 <= reach
         assert cKDTree(ends).query(path.leg[[0, -1]])[0].min() >= task.end_margin - 1e-3
         assert vessel.contains(episode.start.position)

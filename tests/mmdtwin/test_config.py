@@ -55,7 +55,7 @@ def test_missing_file_is_named():
         ("task.timeout=-1", ("task.timeout", "greater than 0")),
         ("nonsense=1", ("nonsense", "unknown key", "coils")),
         ("phantom.vessel.colour=red", ("phantom.vessel.colour: unknown key", "branches, kind")),
-        ("phantom.vessel.kind=cube", ("phantom.vessel: ", "'procedural', 'ct'")),
+        ("phantom.vessel.kind=cube", ("phantom.vessel: ", "'procedural', 'random', 'ct', 'mesh'")),
         ("task.timeout", ("--set", "key=value")),
         ("task.timeout.x=1", ("--set", "holds a value")),
     ],

@@ -10,9 +10,7 @@ from pydantic import AfterValidator, Field, PositiveFloat
 from mmdtwin.config.devices.base import BaseDeviceConfig, Length
 
 LEAST_TENSION, MOST_TENSION = 1e-6, 0.5  # N/m; demixed ferrofluids to liquid metal
-LEAST_ANGLE = (
-    2.4  # rad; a droplet that wets more spreads, which particles under an ellipsoid do not
-)
+LEAST_ANGLE = 2.4  # rad; a droplet that wets more spreads, which this model does not
 MOST_SATURATION = 100e3  # A/m; ferrofluids of 20 % magnetite by volume have 90 kA/m
 
 
