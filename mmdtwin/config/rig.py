@@ -31,7 +31,7 @@ class BaseTwinConfig(Config):
     compute_time: NonNegativeFloat | Literal["measured"] = 0.02  # s from delivery to command
     actuation_delay: NonNegativeFloat = 0.01  # s from command to amplifier or arm
     release_delay: NonNegativeFloat = 0.1  # s from the first command's effect to letting go
-    physics_step: Annotated[float, Field(gt=0, le=2e-3)] = 2e-3  # s, longest; devices may take less
+    physics_step: Annotated[float, Field(gt=0, le=5e-3)] = 3e-3  # s, longest; devices may take less
     max_frame_age: PositiveFloat = 0.5  # s; older frames are stale
     registration_error: RegistrationErrorConfig = RegistrationErrorConfig()
 

@@ -12,7 +12,7 @@ __all__ = ["Ambient", "Device", "Medium", "device_class"]
 # kind: module in this package and class; imported when a scenario has such a device
 KINDS = {
     "bead": ("bead", "Bead"),
-    "capsule": ("bead", "Bead"),
+    "capsule": ("bead", "Capsule"),
     "droplet": ("droplet", "Droplet"),
     "gel": ("gel", "Gel"),
     "helix": ("helix", "Helix"),

@@ -109,6 +109,7 @@ class RigidBody(Device[ConfigT]):
             client.applyExternalForce,
             client.applyExternalTorque,
         )
+        self._world_frame = client.WORLD_FRAME
         self._get_pose, self._get_velocity = (
             client.getBasePositionAndOrientation,
             client.getBaseVelocity,
@@ -186,8 +187,9 @@ class RigidBody(Device[ConfigT]):
             *self._loads(ambient, near), self._contact, self._travel, self._reach, near.gap,
             near.normal, near.place * units.LENGTH - self._position,
         )  # fmt: skip
-        self._apply_force(self.body, -1, wrench[:3].tolist(), self._place, self._p.WORLD_FRAME)
-        self._apply_torque(self.body, -1, wrench[3:].tolist(), self._p.WORLD_FRAME)
+        fx, fy, fz, tx, ty, tz = wrench.tolist()
+        self._apply_force(self.body, -1, (fx, fy, fz), self._place, self._world_frame)
+        self._apply_torque(self.body, -1, (tx, ty, tz), self._world_frame)
         self._applied = wrench, self._velocity, matrix, h
         return h
 

@@ -131,7 +131,7 @@ class Flow:
 
         `t` is the time in s since an R wave.
         """
-        p = np.ascontiguousarray(np.atleast_2d(np.asarray(points, float)))
+        p = np.ascontiguousarray(points, float).reshape(-1, 3)
         n = len(p)
         found = LocalFlow(np.empty((n, 3)), np.empty((n, 3, 3)), np.empty((n, 3)))
         flow_at(p, *self.arrays, self._omega * t, *found)

@@ -81,9 +81,13 @@ class RefinedGrid:
         """Return the distance (n,) m at points (n, 3) m; outside the grid its edge value holds."""
         p = np.ascontiguousarray(np.atleast_2d(np.asarray(points, float)))
         out = self.grid.at(p)
-        for level in self.levels:
-            _overwrite(*self.grid.arrays, level.cells, level.values, p, out)
+        self.overwrite(p, out)
         return out
+
+    def overwrite(self, points: Array, out: Array) -> None:
+        """Put finer distances (n,) m in place of the grid's at points (n, 3) m near the wall."""
+        for level in self.levels:
+            _overwrite(*self.grid.arrays, level.cells, level.values, points, out)
 
 
 def _cell_of(grid: Grid, points: Array) -> NDArray[np.int64]:

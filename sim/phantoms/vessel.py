@@ -70,8 +70,10 @@ class Vessel:
         The vectors point away from the wall into the lumen; see `distance_and_normal`, which
         compiled code can call with `distance.arrays`.
         """
-        normals = self.distance.at_with_normal(points)[1]
-        return self.sdf(points), normals
+        p = np.ascontiguousarray(points, float).reshape(-1, 3)
+        distances, normals = self.distance.at_with_normal(p)
+        self.refined.overwrite(p, distances)
+        return distances, normals
 
     def tube(self, point: ArrayLike) -> tuple[Array, float]:
         """Direction (3,) and radius m of the vessel that surrounds a point (3,) m most closely."""
