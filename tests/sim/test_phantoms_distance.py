@@ -7,15 +7,26 @@ from mmdtwin.config import PhantomConfig, load
 from mmdtwin.sim.phantoms import build_vessel
 from mmdtwin.sim.phantoms.grid import Grid, distance_and_normal
 
+AREA = "vessels"
+
 
 @pytest.mark.parametrize("name", ["bifurcation", "ct-aorta"])
-def test_facets_lie_within_10_um_of_the_signed_distance(name, tmp_path, monkeypatch) -> None:
+def test_facets_lie_within_10_um_of_the_signed_distance(name, tmp_path, monkeypatch, claim) -> None:
     """The mesh is the wall; contact with a device asks for 10 um."""
     monkeypatch.setenv("MMDTWIN_CACHE", str(tmp_path))
     vessel = build_vessel(load(PhantomConfig, "phantoms", name))
     weights = np.random.default_rng(7).dirichlet([1, 1, 1], (len(vessel.faces), 8))
     points = np.einsum("fkc,fcd->fkd", weights, vessel.surface.corners).reshape(-1, 3)
-    assert np.abs(vessel.sdf(points)).max() < 10e-6
+    farthest = float(np.abs(vessel.sdf(points)).max())
+    claim(
+        "the signed distance is zero on the facets",
+        parameters=f"`{name}`, 8 random points on each of {len(vessel.faces)} facets",
+        reference="the triangle mesh, which is the wall that bodies meet",
+        acceptance="10 um: half of the penetration that contact may have",
+        result=f"{farthest * 1e6:.1f} um",
+        holds=farthest < 10e-6,
+        limits="deep in the lumen, on its axis, the distance reads up to 0.9 voxels low",
+    )
     again = build_vessel(load(PhantomConfig, "phantoms", name))  # from the cache
     assert np.array_equal(again.sdf(points[:1000]), vessel.sdf(points[:1000]))
 
