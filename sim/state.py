@@ -13,6 +13,7 @@ from mmdtwin.errors import UserError
 from mmdtwin.files import write_json
 from mmdtwin.geometry import Array
 
+PLAIN = {"time": float, "device": dict, "config_hash": str, "seed": int}
 ARRAYS = ("inputs", "T_world_rest", "T_world_coils")
 
 
@@ -28,6 +29,10 @@ class Snapshot:
         Currents, A, or the magnet's pose.
     device : dict
         `Device.snapshot`.
+    config_hash : str
+        Of the scenario.
+    seed : int
+        Of the patient's motion.
     T_world_rest, T_world_coils : (4, 4) array
         Placements of the vessel at rest and of the coils.
     """
@@ -35,13 +40,16 @@ class Snapshot:
     time: float
     inputs: Array
     device: dict[str, Any]
+    config_hash: str
+    seed: int
     T_world_rest: Array
     T_world_coils: Array
 
     def write(self, path: Path, **more: Any) -> None:
         """Write it as JSON, with `more` to say where it comes from."""
         arrays = {name: getattr(self, name).tolist() for name in ARRAYS}
-        write_json(path, {"time": self.time, "device": self.device, **arrays, **more})
+        plain = {name: getattr(self, name) for name in PLAIN}
+        write_json(path, {**plain, **arrays, **more})
 
     @classmethod
     def read(cls, path: Path) -> Snapshot:
@@ -55,7 +63,8 @@ class Snapshot:
         try:
             data = json.loads(path.read_text())
             arrays = {name: np.array(data[name], float) for name in ARRAYS}
-            return cls(time=float(data["time"]), device=dict(data["device"]), **arrays)
+            plain = {name: kind(data[name]) for name, kind in PLAIN.items()}
+            return cls(**plain, **arrays)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: not a snapshot of a world") from error
 

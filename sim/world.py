@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
+from numpy.typing import ArrayLike
 
 from mmdtwin import units
 from mmdtwin.config import ScenarioConfig
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 CHECK_PERIOD = 20e-3  # s between checks that the physics is within its validated range
 MAX_PENETRATION = 0.1e-3  # m that a collision sphere is inside the wall: the wall is lost
+RECONNECT = 500  # resets after which the client is made anew: PyBullet keeps 30 kB of each
 PLACES = 6  # tried between a start and the centreline
 GRAVITY_WORLD = np.array([0.0, 0.0, -units.GRAVITY])
 
@@ -103,6 +105,8 @@ class World:
         self.held = False
         self.time = 0.0
         self.last_good: Snapshot | None = None
+        self._seed, self._resets = 0, 0
+        self._place_coils(self.T_world_coils)
         self._evaluation: tuple[bytes, Evaluation] | None = None
         self._client: BulletClient | None = None
         self._device: Device | None = None
@@ -137,7 +141,7 @@ class World:
             return self._T_coils_rest
         return self._T_coils_rest @ self.motion.transform(self.time)
 
-    def reset(self, position: Array, direction: Array, seed: int = 0) -> None:
+    def reset(self, position: ArrayLike, direction: ArrayLike, seed: int = 0) -> None:
         """Start anew with the straight device at rest.
 
         Parameters
@@ -150,9 +154,16 @@ class World:
         Raises
         ------
         UserError
-            If the device fits nowhere between the position and the centreline.
+            If the device fits nowhere between the position and the centreline, or an argument is
+            no vector of finite numbers.
         """
+        position, direction = _vector("position", position), _vector("direction", direction)
+        if not direction.any():
+            raise UserError("reset: the direction is zero; give that of the device's length")
         gravity = rotate(invert(self.T_world_rest), GRAVITY_WORLD)
+        self._resets += 1
+        if self._resets % RECONNECT == 0:
+            self.close()
         phantom, config = self.scenario.phantom, self.scenario.device
         if self._client is None:
             deformable = device_class(config).deformable
@@ -164,13 +175,13 @@ class World:
         medium = Medium(phantom.flow, gravity, phantom.friction, self.vessel)
         self._device = device_class(config)(self._client, config, medium)
         up = -gravity / units.GRAVITY
-        self._put(self._device, np.asarray(position, float), aligning_rotation(direction, up))
+        self._put(self._device, position, aligning_rotation(direction, up))
         self.inputs = self.scenario.rest_inputs
         self.held = False
         self.time = 0.0
         self._next_check = CHECK_PERIOD
-        self.motion = Motion(self.scenario.patient, seed)
-        self._T_coils_rest = invert(self.T_world_coils) @ self.T_world_rest
+        self.motion, self._seed = Motion(self.scenario.patient, seed), seed
+        self._place_coils(self.T_world_coils)
         self.last_good = self.snapshot()
 
     def _put(self, device: Device, position: Array, rotation: Array) -> None:
@@ -192,9 +203,12 @@ class World:
             If the state leaves the range in which the model is validated. The world is then back
             at `last_good`.
         """
+        if not 0.0 < dt < math.inf:
+            raise UserError(f"step: dt is {dt}; allowed is a positive number of s")
         if self.held:
             self.time += dt
             return
+        self.inputs = np.asarray(self.inputs, float)
         try:
             self._advance(dt)
         except PhysicsError:
@@ -217,24 +231,46 @@ class World:
             self.time += h
             if not math.isfinite(float(device.points.sum())):
                 raise PhysicsError("the device's position is not finite")
+            device.check(ambient)
             if self.time >= self._next_check:
                 self._next_check = self.time + CHECK_PERIOD
-                self._check(ambient)
+                self._check_wall()
                 self.last_good = self.snapshot()
         self.time = end
 
     def snapshot(self) -> Snapshot:
         """Return all that is needed to go on from now."""
-        placements = self.T_world_rest.copy(), self.T_world_coils.copy()
-        return Snapshot(self.time, self.inputs.copy(), self.device.snapshot(), *placements)
+        return Snapshot(
+            time=self.time,
+            inputs=self.inputs.copy(),
+            device=self.device.snapshot(),
+            config_hash=self.scenario.hash,
+            seed=self._seed,
+            T_world_rest=self.T_world_rest.copy(),
+            T_world_coils=self.T_world_coils.copy(),
+        )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot of a world of the same scenario; `reset` first."""
+        """Go on from a snapshot; `reset` first.
+
+        Raises
+        ------
+        UserError
+            If it is of another scenario, or the vessel lay otherwise than at `reset`.
+        """
+        if snapshot.config_hash != self.scenario.hash:
+            raise UserError("snapshot: taken in another scenario (their hashes differ)")
         if not np.allclose(snapshot.T_world_rest, self.T_world_rest):
             raise UserError("snapshot: taken of a vessel placed otherwise; place it so, then reset")
         self.device.restore(snapshot.device)
+        self._place_coils(snapshot.T_world_coils)
+        self.motion, self._seed = Motion(self.scenario.patient, snapshot.seed), snapshot.seed
         self.time, self.inputs = snapshot.time, snapshot.inputs.copy()
         self._next_check = self.time + CHECK_PERIOD
+
+    def _place_coils(self, T_world_coils: Array) -> None:
+        self.T_world_coils = T_world_coils
+        self._T_coils_rest = invert(T_world_coils) @ self.T_world_rest
 
     def state(self) -> WorldState:
         """Return the state in the world frame."""
@@ -291,19 +327,32 @@ class World:
             self._evaluation = inputs, self.field_model.at(self.inputs)
         return self._evaluation[1]
 
-    def _check(self, ambient: Ambient) -> None:
+    def _check_wall(self) -> None:
         clearance = self.clearance()
         if clearance < -MAX_PENETRATION:
             raise PhysicsError(f"the device is {-clearance * 1e6:.0f} um inside the wall")
-        self.device.check(ambient)
 
     def _check_fit(self) -> None:
-        lumen, width = self.vessel.minimum_lumen, self.facts.width
+        """Refuse a device that fits in no lumen where tasks may start."""
+        inlet, branches = self.scenario.phantom.flow.inlet, self.vessel.map.branches
+        starts = self.scenario.task.starts or {
+            name: None for name, b in branches.items() if inlet in (b.start, b.end)
+        }
+        lumen = max(2 * float(branches[n].radius.max()) for n in starts if n in branches)
+        width = self.facts.width
         if lumen <= width:
             raise UserError(
-                f"phantom: minimum lumen {lumen * 1e3:.2f} mm is narrower than the device "
-                f"({width * 1e3:.2f} mm wide); choose a wider phantom or a smaller device"
+                f"device: {width * 1e3:.2f} mm wide, and the lumen where tasks start "
+                f"({', '.join(starts)}) is {lumen * 1e3:.2f} mm at most; choose a wider phantom or "
+                "a smaller device"
             )
+
+
+def _vector(name: str, value: ArrayLike) -> Array:
+    v = np.asarray(value, float)
+    if v.shape != (3,) or not np.isfinite(v).all():
+        raise UserError(f"reset: {name} is {v.tolist()}; allowed are three finite numbers")
+    return v
 
 
 @njit(cache=True)

@@ -66,6 +66,7 @@ def navigate(
         str, typer.Argument(help="Name in configs/scenarios, or a YAML file.")
     ] = "soft-sheet-bifurcation",
     rig: Annotated[str | None, typer.Option(help="Rig preset or YAML file.")] = None,
+    device: Annotated[str | None, typer.Option(help="Another device, by name or file.")] = None,
     phantom: Annotated[str | None, typer.Option(help="Another phantom, by name or file.")] = None,
     patient: Annotated[str | None, typer.Option(help="Another patient, by name or file.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random stream.")] = 0,
@@ -95,7 +96,7 @@ def navigate(
     from mmdtwin.config import load_scenario
 
     resolved = load_scenario(
-        scenario, tuple(assignments or ()), rig=rig, phantom=phantom, patient=patient
+        scenario, tuple(assignments or ()), rig=rig, device=device, phantom=phantom, patient=patient
     )
     if resolved.coils is None:
         raise UserError(

@@ -130,7 +130,7 @@ def load_scenario(
     name : str or Path
         A name in configs/scenarios or a path.
     assignments : sequence of str
-        `a.b=value` overrides on the resolved configuration.
+        `a.b=value` overrides on the resolved configuration; `device=NAME` names another part.
     **replacements
         Another preset for coils, device, phantom, patient, imager or rig.
 
@@ -141,6 +141,9 @@ def load_scenario(
     """
     data, where = read("scenarios", name)
     data.update({k: str(v) for k, v in replacements.items() if v is not None})
+    parts = [a for a in assignments if a.partition("=")[0].strip() in PARTS]
+    data = override(data, parts)
+    assignments = [a for a in assignments if a not in parts]
     resolved, sources = resolve(data)
     # A fault in a part's file names that file; what is left then comes from the scenario or --set.
     for key, model in ScenarioConfig.model_fields.items():

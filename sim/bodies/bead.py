@@ -173,7 +173,7 @@ class Bead(RigidBody[Compact]):
             ambient.flow[0] * units.SPEED,
             ambient.flow_gradient[0],
             ambient.flow_laplacian[0] * LAPLACIAN,
-            *near[1:],
+            *near[1:5],
         )
         pull = ambient.gradient[0] @ moment * units.FIELD_GRADIENT
         force[:3] += self._weight + pull

@@ -13,7 +13,13 @@ from mmdtwin.errors import PhysicsError
 from mmdtwin.geometry import Array
 from mmdtwin.sim.bodies.device import Ambient, ConfigT, Device, Medium
 from mmdtwin.sim.bodies.lumen import Lumen, Nearby
-from mmdtwin.sim.bodies.rigid_step import expected_contact, rotation_matrix, substep
+from mmdtwin.sim.bodies.rigid_step import (
+    LOSS_SHARE,
+    WALL_LOSS,
+    expected_contact,
+    rotation_matrix,
+    substep,
+)
 
 if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
@@ -103,6 +109,7 @@ class RigidBody(Device[ConfigT]):
         self._bullet = np.array([mass.mass.mean(), *mass.inertia])
         self._reach = float(np.linalg.norm(spheres.centres, axis=1).max() + spheres.radius)
         self._travel = SUBSTEP_TRAVEL * smallest * units.LENGTH
+        self._loss = min(WALL_LOSS, LOSS_SHARE * spheres.radius)
         self._lumen = Lumen(medium.wall)
         # Looked up once: every look-up in a BulletClient costs as much as a small kernel.
         self._apply_force, self._apply_torque = (
@@ -181,11 +188,12 @@ class RigidBody(Device[ConfigT]):
             self._contact = expected_contact(
                 self._contact, *self._applied, self._velocity, self._rotation, self._bullet
             )
-        near = self._lumen.near(*self.surface())
+        centres, radii = self.surface()
+        near = self._lumen.near(centres, radii)
         h, wrench, self._contact, matrix = substep(
             step, self._velocity, self._rotation, self._mass.mass, self._bullet,
-            *self._loads(ambient, near), self._contact, self._travel, self._reach, near.gap,
-            near.normal, near.place * units.LENGTH - self._position,
+            *self._loads(ambient, near), self._contact, self._travel, self._reach, self._loss,
+            near.gaps, near.normals, centres * units.LENGTH - self._position,
         )  # fmt: skip
         fx, fy, fz, tx, ty, tz = wrench.tolist()
         self._apply_force(self.body, -1, (fx, fy, fz), self._place, self._world_frame)

@@ -19,6 +19,7 @@ from mmdtwin.geometry import Array
 CONTACT_MEMORY = 0.02  # s, smoothing of the expected contact force; damps its chatter
 WALL_ENTRY = 5e-3  # mm that a body may enter the wall in a substep
 WALL_LOSS = 40e-3  # mm, the same if PyBullet misses the contact; under its weight alone: 3 ms
+LOSS_SHARE = 0.25  # of a sphere's radius: no more than that, lest it gets through
 SMALLEST_SUBSTEP = 1 / 32  # of the nominal step
 CREEP = 10e-3  # mm/s of slip below which friction is viscous, for the solver's sake
 SWEEPS = 20  # over the frictions, each held at what the others are
@@ -150,13 +151,45 @@ def implicit_wrench(
 
 
 @nb.njit(cache=True)
-def away_from_wall(velocity: Array, normal: Array, arm: Array) -> float:
-    """Speed along the wall's normal of the point of a body (6 velocities) at an arm (3,)."""
+def moved(velocity: Array, arm: Array) -> Array:
+    """Velocity (3,) of the point of a body (6 velocities) at an arm (3,)."""
     v, w = velocity[:3], velocity[3:]
-    x = v[0] + w[1] * arm[2] - w[2] * arm[1]
-    y = v[1] + w[2] * arm[0] - w[0] * arm[2]
-    z = v[2] + w[0] * arm[1] - w[1] * arm[0]
-    return float(x * normal[0] + y * normal[1] + z * normal[2])
+    out = np.empty(3)
+    out[0] = v[0] + w[1] * arm[2] - w[2] * arm[1]
+    out[1] = v[1] + w[2] * arm[0] - w[0] * arm[2]
+    out[2] = v[2] + w[0] * arm[1] - w[1] * arm[0]
+    return out
+
+
+@nb.njit(cache=True)
+def touches(h: float, velocity: Array, gaps: Array, normals: Array, arms: Array) -> bool:
+    """Whether a sphere is at the wall, and not about to leave it in h."""
+    for i in range(len(gaps)):
+        if gaps[i] + h * np.dot(moved(velocity, arms[i]), normals[i]) <= WALL_ENTRY:
+            return True
+    return False
+
+
+@nb.njit(cache=True)
+def stays_out(
+    h: float, end: Array, free: Array, loss: float, gaps: Array, normals: Array, arms: Array
+) -> bool:
+    """Whether no sphere enters the wall too far in h.
+
+    Moving at the velocity `end` (6,) that is expected, it may enter by WALL_ENTRY; at `free` (6,),
+    if PyBullet misses the contacts, by `loss`. Nor may it move farther along the wall than its gap
+    and `loss`: how deep it is changes by no more than that, whatever the wall's shape.
+    """
+    for i in range(len(gaps)):
+        room = max(gaps[i], 0.0)
+        motion = moved(end, arms[i])
+        if -h * np.dot(motion, normals[i]) > room + WALL_ENTRY:
+            return False
+        if h * np.sqrt(np.dot(motion, motion)) > room + loss:
+            return False
+        if -h * np.dot(moved(free, arms[i]), normals[i]) > room + loss:
+            return False
+    return True
 
 
 @nb.njit(cache=True)
@@ -175,16 +208,18 @@ def substep(
     contact: Array,
     travel: float,
     reach: float,
-    gap: float,
-    normal: Array,
-    arm: Array,
+    loss: float,
+    gaps: Array,
+    normals: Array,
+    arms: Array,
 ) -> tuple[float, Array, Array, Array]:
     """Return the length of the next substep, `step` halved until short enough.
 
-    Short enough: no point moves farther than `travel`, and the point nearest to the wall, at
-    `arm`, does not enter it by more than WALL_ENTRY, or WALL_LOSS if an expected contact fails.
-    A contact force is expected only where the body is at the wall and not about to leave it: else
-    it would be pulled where nothing pushes.
+    Short enough: no point moves farther than `travel`, and no sphere, `gaps` (k,) from the wall
+    with the `normals` (k, 3) and at `arms` (k, 3), enters it too far (`stays_out`). A contact
+    force is expected only where a sphere is at the wall and not about to leave it: else it would
+    be pulled where nothing pushes. Nor is one where the shortest substep is too long for it to
+    fail.
 
     Returns
     -------
@@ -195,19 +230,23 @@ def substep(
     matrix : (3, 3) array
         See `implicit_wrench`.
     """
-    h = step
-    leaving = away_from_wall(velocity, normal, arm)
+    h, expected = step, contact
     while True:
-        expected = contact if gap + h * leaving <= WALL_ENTRY else np.zeros(6)
+        if not touches(h, velocity, gaps, normals, arms):
+            expected = np.zeros(6)
         wrench, end, matrix = implicit_wrench(
             h, velocity, rotation, mass, bullet, resistance, force, moments, fields, ways, friction,
             expected,
         )  # fmt: skip
         speed = np.sqrt(np.dot(end[:3], end[:3])) + reach * np.sqrt(np.dot(end[3:], end[3:]))
-        room = max(gap, 0.0)
-        entry = -h * away_from_wall(end, normal, arm) - room
-        unhindered = -h * (leaving + h / bullet[0] * np.dot(wrench[:3], normal)) - room
-        held = entry <= WALL_ENTRY and unhindered <= WALL_LOSS
-        if h <= step * SMALLEST_SUBSTEP or (speed * h <= travel and held):
+        free = velocity.copy()
+        free[:3] += h / bullet[0] * wrench[:3]
+        free[3:] += h * (turned(rotation, 1.0 / bullet[1:]) @ wrench[3:])
+        if speed * h <= travel and stays_out(h, end, free, loss, gaps, normals, arms):
             return h, wrench, expected, matrix
-        h /= 2
+        if h > step * SMALLEST_SUBSTEP:
+            h /= 2
+        elif np.any(expected != 0.0):
+            expected = np.zeros(6)
+        else:
+            return h, wrench, expected, matrix

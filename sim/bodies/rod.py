@@ -15,7 +15,7 @@ from mmdtwin.sim.bodies.added_mass import elliptic_section
 from mmdtwin.sim.bodies.device import Ambient
 from mmdtwin.sim.bodies.links import Links
 from mmdtwin.sim.bodies.magnetisation import mean_directions
-from mmdtwin.sim.bodies.slender import resistive_coefficients
+from mmdtwin.sim.bodies.slender import crossflow_drag, resistive_coefficients
 from mmdtwin.sim.bodies.soft import SoftChain, bending_damping_time
 from mmdtwin.sim.shapes import Solids
 
@@ -29,8 +29,7 @@ class SoftRod(SoftChain[RodConfig]):
 
     @classmethod
     def worst_drag(cls, config: RodConfig, fluid: FlowConfig, speed: float) -> float:
-        _, across = resistive_coefficients(config.length, config.radius, fluid.viscosity)
-        return across * config.length * speed
+        return crossflow_drag(config.length, config.radius, fluid.viscosity, fluid.density, speed)
 
     @classmethod
     def facts(cls, config: RodConfig, fluid: FlowConfig) -> DeviceFacts:

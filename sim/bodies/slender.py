@@ -36,3 +36,20 @@ def resistive_coefficients(length: float, radius: float, viscosity: float) -> tu
     along = 2 * np.pi * viscosity / (slenderness - 0.807)
     across = 4 * np.pi * viscosity / (slenderness + 0.193)
     return float(along), float(across)
+
+
+def crossflow_drag(
+    length: float, radius: float, viscosity: float, density: float, speed: float
+) -> float:
+    """Return the force of a fluid at a speed, m/s, across a cylinder, N, whatever its Re.
+
+    The larger of resistive-force theory's and 1/2 rho U^2 2 a L C_D with C_D = 1 + 10 Re^(-2/3), Re
+    on the diameter, 1 to 2e5 (F. M. White, Viscous Fluid Flow, 2nd ed. 1991, eq. 3-225).
+    """
+    _, across = resistive_coefficients(length, radius, viscosity)
+    reynolds = 2 * radius * speed * density / viscosity
+    if reynolds <= 1.0:
+        return across * length * speed
+    coefficient = 1.0 + 10.0 * reynolds ** (-2 / 3)
+    inertial = density * speed**2 * radius * length * coefficient
+    return max(across * length * speed, inertial)

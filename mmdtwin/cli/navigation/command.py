@@ -169,8 +169,6 @@ def run_once(request: Request, name: str, out: Path, json_path: Path | None) -> 
         if result.report["physics_error"] and snapshot is not None:
             snapshot.write(
                 out / "last_good_state.json",
-                seed=request.seed,
-                config_hash=request.scenario.hash,
                 physics_error=result.report["physics_error"],
             )
         if len(result.telemetry):

@@ -8,19 +8,25 @@ from pydantic import AfterValidator
 
 from mmdtwin.config.base import Config
 
-SMALLEST, LARGEST = 1e-6, 50e-3  # m; a miniature device has no size outside
+
+def _bounded(least: float, most: float, unit: str, *slips: tuple[float, str]) -> AfterValidator:
+    """Return a validator of a range; `slips` are what wrong units are off by, and their names."""
+
+    def check(value: float) -> float:
+        if least <= value <= most:
+            return value
+        meant = [(f, name) for f, name in slips if least <= value * f <= most]
+        hint = f"; is it in {meant[0][1]}? then write {value * meant[0][0]:g}" if meant else ""
+        raise ValueError(f"allowed is {least:g} to {most:g} {unit}{hint}")
+
+    return AfterValidator(check)
 
 
-def _of_a_device(value: float) -> float:
-    if SMALLEST <= value <= LARGEST:
-        return value
-    hint = ""
-    if SMALLEST <= value * 1e-3 <= LARGEST:
-        hint = f"; is it in mm? then write {value:g}e-3"
-    raise ValueError(f"allowed is {SMALLEST:g} to {LARGEST:g} m{hint}")
-
-
-Length = Annotated[float, AfterValidator(_of_a_device)]  # m
+# Ranges of miniature devices; what lies outside is most likely another unit.
+Length = Annotated[float, _bounded(1e-6, 50e-3, "m", (1e-3, "mm"))]
+Density = Annotated[float, _bounded(100.0, 25e3, "kg/m3", (1e3, "g/cm3"))]
+Modulus = Annotated[float, _bounded(100.0, 1e12, "Pa", (1e3, "kPa"))]
+Magnetisation = Annotated[float, _bounded(100.0, 2.5e6, "A/m", (1e3, "kA/m"), (1e-3, "mA/m"))]
 
 
 class BaseDeviceConfig(Config):

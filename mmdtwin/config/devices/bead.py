@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, PositiveFloat, model_validator
 
 from mmdtwin.config.base import Config
-from mmdtwin.config.devices.base import BaseDeviceConfig, Length
+from mmdtwin.config.devices.base import BaseDeviceConfig, Density, Length, Magnetisation
 
 LEAST_SLENDERNESS = 1.05  # length over diameter; nearer to a sphere a capsule is a bead
 MOST_SLENDERNESS = 10.0
@@ -19,9 +19,9 @@ Roughness = Annotated[float, Field(ge=1e-9, le=50e-6)]
 class MagnetisationConfig(Config):
     """What makes a rigid body magnetic: a permanent moment or a susceptibility."""
 
-    magnetisation: PositiveFloat | None = None  # A/m, mean over the volume
+    magnetisation: Magnetisation | None = None  # A/m, mean over the volume
     susceptibility: PositiveFloat | None = None  # of the body as a whole, in its internal field
-    saturation: PositiveFloat | None = None  # A/m, mean over the volume, of an induced moment
+    saturation: Magnetisation | None = None  # A/m, mean over the volume, of an induced moment
 
     @model_validator(mode="after")
     def _check(self) -> MagnetisationConfig:
@@ -37,7 +37,7 @@ class BeadConfig(BaseDeviceConfig):
 
     kind: Literal["bead"]
     diameter: Length
-    density: PositiveFloat  # kg/m3
+    density: Density  # kg/m3
     magnet: MagnetisationConfig
     roughness: Roughness = 0.5e-6  # m, assumed: the fluid film at the wall gets no thinner
 
@@ -58,7 +58,7 @@ class CapsuleConfig(BaseDeviceConfig):
     kind: Literal["capsule"]
     length: Length  # with the hemispheres
     diameter: Length
-    density: PositiveFloat  # kg/m3
+    density: Density  # kg/m3
     magnet: MagnetisationConfig  # a permanent moment is along x
     roughness: Roughness = 0.5e-6  # m, as of a bead
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, Field, PositiveFloat
 
-from mmdtwin.config.devices.base import BaseDeviceConfig, Length
+from mmdtwin.config.devices.base import BaseDeviceConfig, Density, Length
 
 LEAST_TENSION, MOST_TENSION = 1e-6, 0.5  # N/m; demixed ferrofluids to liquid metal
 LEAST_ANGLE = 2.4  # rad; a droplet that wets more spreads, which this model does not
@@ -39,7 +39,7 @@ class DropletConfig(BaseDeviceConfig):
 
     kind: Literal["droplet"]
     radius: Length  # of the ball that it is at rest
-    density: PositiveFloat  # kg/m3
+    density: Density  # kg/m3
     viscosity: PositiveFloat  # Pa s
     interfacial_tension: Annotated[float, AfterValidator(_tension)]  # N/m, against the fluid
     susceptibility: Annotated[float, Field(gt=0.0, le=100.0)]  # initial, in its internal field

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from mmdtwin.config.devices.base import BaseDeviceConfig, Length
+from mmdtwin.config.devices.base import BaseDeviceConfig, Density, Length, Magnetisation, Modulus
 
 
 class GelConfig(BaseDeviceConfig):
@@ -20,11 +20,11 @@ class GelConfig(BaseDeviceConfig):
     length: Length
     width: Length
     thickness: Length
-    youngs_modulus: PositiveFloat  # Pa
+    youngs_modulus: Modulus  # Pa
     # Linear tetrahedra grow too stiff as the material comes to keep its volume.
     poisson_ratio: Annotated[float, Field(ge=0.0, le=0.45)]
-    density: PositiveFloat  # kg/m3
-    magnetisation: PositiveFloat  # A/m
+    density: Density  # kg/m3
+    magnetisation: Magnetisation  # A/m
     damping_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1  # of the lowest mode, in vacuum
     layers: Annotated[int, Field(ge=1, le=4)] = 2  # of elements, from the middle to the surface
     step: PositiveFloat  # s: its own time step; refused above what the stiffest mode can take

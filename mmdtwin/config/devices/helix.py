@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from mmdtwin.config.base import Config
-from mmdtwin.config.devices.base import BaseDeviceConfig, Length
+from mmdtwin.config.devices.base import BaseDeviceConfig, Density, Length
 
 LEAST_REACH = 10.0  # contour of a turn over the filament's radius, for slender-body theory
 
@@ -17,7 +17,7 @@ class HeadConfig(Config):
     """A ball at the front end of a helix."""
 
     diameter: Length
-    density: PositiveFloat  # kg/m3
+    density: Density  # kg/m3
 
 
 class ThreadConfig(Config):
@@ -38,7 +38,7 @@ class HelixConfig(BaseDeviceConfig):
     pitch: Length
     turns: Annotated[float, Field(ge=0.5, le=30.0)]
     handedness: Literal["right", "left"] = "right"  # right: it turns about the way that it swims
-    density: PositiveFloat  # kg/m3, of the filament
+    density: Density  # kg/m3, of the filament
     moment: NonNegativeFloat  # A m2, across the axis
     head: HeadConfig | None = None
     thread: ThreadConfig | None = None

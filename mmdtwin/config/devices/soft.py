@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from mmdtwin.config.base import Config
-from mmdtwin.config.devices.base import BaseDeviceConfig, Length
+from mmdtwin.config.devices.base import BaseDeviceConfig, Density, Length, Magnetisation, Modulus
 
 LENGTH_TOLERANCE = 1e-3  # of the body's length, by which its segments may miss it
 
@@ -85,9 +85,9 @@ class SoftConfig(BaseDeviceConfig):
     """A slender elastic body with fixed magnetisation, SI units; x runs along its length."""
 
     length: Length
-    youngs_modulus: PositiveFloat  # Pa
-    density: PositiveFloat  # kg/m3
-    magnetisation: PositiveFloat  # A/m
+    youngs_modulus: Modulus  # Pa
+    density: Density  # kg/m3
+    magnetisation: Magnetisation  # A/m
     profile: Profile  # a name, or a kind with its parameters
     damping_ratio: Annotated[float, Field(ge=0.0)] = 0.1  # material damping of the first mode
     self_contact: bool = False  # whether distant parts of the body stop each other
