@@ -48,7 +48,7 @@ def read_video(path: Path) -> list[np.ndarray]:
         (["--set", "device.lenght=1"], ("device.lenght", "unknown key", "length")),
         (["--set", "coils.max_current=0"], ("coils.max_current", "greater than 0")),
         (["--set", "task.timeout"], ("task.timeout", "key=value")),
-        (["--set", "device.width=3.6e-3"], ("narrower than the device", "3.60 mm")),
+        (["--set", "device.length=6e-3", "--set", "device.width=5e-3"], ("5.00 mm wide", "trunk")),
         (["--set", "task.target=[0.1, 0, 0]"], ("task.target", "outside the vessel")),
         (["--set", "task.starts=[aorta]"], ("task.starts", "aorta", "trunk")),
         (["--out", "broken.yaml/below"], ("--out", "cannot write")),

@@ -72,3 +72,39 @@ def test_a_diverging_world_is_left_at_its_last_good_state(world, monkeypatch):
     assert world.time == before.time
     monkeypatch.undo()
     fly(world, 20)  # and it goes on from there
+
+
+def test_a_snapshot_of_another_scenario_is_refused(world):
+    start(world)
+    other = World.from_config(load_scenario("soft-sheet-bifurcation", ["device.links=12"]))
+    try:
+        with pytest.raises(UserError, match="another scenario"):
+            world.restore(other.snapshot())
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize(
+    ("position", "direction", "words"),
+    [
+        ([0, 0], [1, 0, 0], "position"),
+        ([0, 0, np.nan], [1, 0, 0], "position"),
+        ([0, 0, 0], [0, 0, 0], "direction is zero"),
+    ],
+)
+def test_a_start_that_is_none_is_refused(world, position, direction, words):
+    with pytest.raises(UserError, match=words):
+        world.reset(position, direction)
+
+
+@pytest.mark.parametrize("dt", [0.0, -1e-3, np.nan, np.inf])
+def test_a_step_that_is_none_is_refused(world, dt):
+    start(world)
+    with pytest.raises(UserError, match="dt is"):
+        world.step(dt)
+
+
+def test_a_device_that_fits_nowhere_at_the_start_is_refused():
+    wide = load_scenario("soft-sheet-bifurcation", ["device.length=6e-3", "device.width=5e-3"])
+    with pytest.raises(UserError, match=r"device: 5\.00 mm wide.*trunk.*at most"):
+        World(wide)
