@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from mmdtwin.control.allocation import allocate
 from mmdtwin.control.capability import strongest_pull
-from mmdtwin.field import FieldModel
 from mmdtwin.geometry import Array, apply, rotate
 from mmdtwin.magnet_limits import MagnetLimits
 from mmdtwin.rig import RigDescription
-from mmdtwin.vessel import Branch
 
 WARNING_SHARE = 0.8  # of the reachable force: what is left must steer
+SPACING = 2e-3  # m between the places of a branch that are looked at
 DOUBLINGS = 8  # of the force asked of a magnet, from the device's weight
 MET = 0.9  # part of a force asked for that counts as reached
 
 
 @dataclass(frozen=True)
 class Feasibility:
-    """The branch in which a device at rest is hardest to hold.
+    """The place at which a device at rest is hardest to hold.
 
     Parameters
     ----------
     branch : str
-        Its name.
+        Where.
     speed : float
         Peak speed of the fluid there over a beat, m/s.
     drag, reachable : float
@@ -67,33 +67,45 @@ class Feasibility:
 def flow_feasibility(description: RigDescription) -> Feasibility | None:
     """Compare the drag of the fluid on a device at rest with the force that can hold it.
 
-    In every branch the drag is that of the peak speed over a beat, in the device's worst attitude;
-    the force is the largest pull along the vessel where it is narrowest, on the device's moment
-    along it. The branch with the worst ratio is returned; None where the drag is not known.
+    At places along every branch the drag is that of the peak speed over a beat, in the device's
+    worst attitude; the force is the largest pull along the vessel on the device's moment along it.
+    The place with the worst ratio is returned; of a magnet, which takes long to ask, that with the
+    most drag. None where the drag is not known, as of what swims, or nothing is in the workspace.
     """
-    field, worst_drag = description.placed_field, description.device.worst_drag
+    worst_drag = description.device.worst_drag
     if worst_drag is None:
         return None
-    T = description.T_world_vessel.T
-    found = []
-    for name, branch in description.vessel.branches.items():
-        place = _narrowest(branch, field, T)
-        if place is None:
-            continue
-        drag = float(worst_drag(branch.peak_speed))
-        along = rotate(T, branch.tangents[place])
-        reachable = _pull(description, apply(T, branch.points[place]), along)
-        found.append(Feasibility(name, branch.peak_speed, drag, reachable))
-    return max(found, key=lambda f: f.share, default=None)
+    places = [place for name in description.vessel.branches for place in _places(description, name)]
+    found = [Feasibility(p.branch, p.speed, float(worst_drag(p.speed)), 0.0) for p in places]
+    if isinstance(description.limits, MagnetLimits) and found:
+        most = max(range(len(found)), key=lambda k: found[k].drag)
+        places, found = [places[most]], [found[most]]
+    held = [
+        replace(f, reachable=_pull(description, p.point, p.along))
+        for f, p in zip(found, places, strict=True)
+    ]
+    return max(held, key=lambda f: f.share, default=None)
 
 
-def _narrowest(branch: Branch, field: FieldModel, T: Array) -> int | None:
-    """Index of the narrowest point of a branch in the field's workspace; None if none is."""
-    distance = np.linalg.norm(apply(T, branch.points), axis=1)
-    inside = distance < field.workspace_radius
-    if not inside.any():
-        return None
-    return int(np.argmin(np.where(inside, branch.radius, np.inf)))
+class _Place(NamedTuple):
+    """A point of a branch in the world, the direction along it, and the peak speed there."""
+
+    branch: str
+    point: Array
+    along: Array
+    speed: float
+
+
+def _places(description: RigDescription, name: str) -> list[_Place]:
+    """Return places along a branch that lie in the field's workspace, its narrowest among them."""
+    branch, T = description.vessel.branches[name], description.T_world_vessel.T
+    points, along = apply(T, branch.points), rotate(T, branch.tangents)
+    # The flow rate is the same at every section.
+    speeds = branch.peak_speed * (branch.radius.min() / branch.radius) ** 2
+    every = max(1, round(SPACING / max(branch.length / len(points), 1e-9)))
+    chosen = sorted({*range(0, len(points), every), int(branch.radius.argmin())})
+    inside = np.linalg.norm(points, axis=1) < description.placed_field.workspace_radius
+    return [_Place(name, points[i], along[i], float(speeds[i])) for i in chosen if inside[i]]
 
 
 def _pull(description: RigDescription, point: Array, along: Array) -> float:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mmdtwin.config import ScenarioConfig, load_scenario
 from mmdtwin.control.estimator import Estimate, PathEstimator
+from mmdtwin.control.feasibility import flow_feasibility
 from mmdtwin.control.follower import Decision
 from mmdtwin.control.session import Moment, start_tracker
 from mmdtwin.control.task import Arrival, draw_episode
@@ -97,6 +98,9 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
         if self.rig.state == "disconnected":
             self.rig.connect()
         description = self.rig.describe()
+        flow = flow_feasibility(description)
+        if flow is not None and not flow.feasible:
+            gym.logger.warn(flow.line)
         self._action = ACTIONS[action](description)
         self._observation = OBSERVATIONS[observation](description)
         self.action_space = self._action.space

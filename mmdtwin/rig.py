@@ -48,7 +48,7 @@ class DeviceFacts:
     weight: float  # weight minus buoyancy, N
     drag: float = 0.0  # force of the fluid that flows along its length at 10 mm/s, N s/m
     # Force of the fluid in N, in the attitude that drags most, at a relative speed in m/s.
-    worst_drag: Callable[[float], float] | None = None  # None: not known
+    worst_drag: Callable[[float], float] | None = None  # None: not known, or it swims
 
 
 @dataclass(frozen=True, eq=False)

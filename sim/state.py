@@ -62,8 +62,8 @@ class Snapshot:
         """
         try:
             data = json.loads(path.read_text())
-            arrays = {name: np.array(data[name], float) for name in ARRAYS}
-            plain = {name: kind(data[name]) for name, kind in PLAIN.items()}
+            arrays: dict[str, Any] = {name: np.array(data[name], float) for name in ARRAYS}
+            plain: dict[str, Any] = {name: kind(data[name]) for name, kind in PLAIN.items()}
             return cls(**plain, **arrays)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: not a snapshot of a world") from error

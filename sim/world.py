@@ -52,6 +52,8 @@ def device_facts(scenario: ScenarioConfig) -> DeviceFacts:
     """Return what a laboratory knows of a scenario's device."""
     kind, config, fluid = device_class(scenario.device), scenario.device, scenario.phantom.flow
     facts = kind.facts(config, fluid)
+    if not kind.pulled:
+        return facts
     return replace(facts, worst_drag=partial(kind.worst_drag, config, fluid))
 
 
@@ -95,7 +97,9 @@ class World:
         self.field_model = field_model or field_model_of(scenario)
         self.vessel = vessel or build_vessel(scenario.phantom)
         self.facts = device_facts(scenario)
-        self.max_step = min(device_class(scenario.device).max_step, scenario.rig.physics_step)
+        kind = device_class(scenario.device)
+        self.max_step = min(kind.max_step, scenario.rig.physics_step)
+        kind.check_step(scenario.device, scenario.phantom.flow, self.max_step)
         self._check_fit()
         self.motion = Motion(scenario.patient, seed=0)
         self.flow = Flow(self.vessel.map, scenario.phantom.flow, self.motion.heart_rate)

@@ -18,6 +18,7 @@ from mmdtwin.config.magnet import MagnetConfig
 from mmdtwin.config.patient import PatientConfig
 from mmdtwin.config.phantom import Branches, PhantomConfig
 from mmdtwin.config.rig import MagnetTwinRigConfig, RigConfig, TwinRigConfig
+from mmdtwin.errors import ConfigError
 from mmdtwin.files import digest
 from mmdtwin.geometry import Array
 from mmdtwin.magnet_limits import MagnetLimits
@@ -144,7 +145,7 @@ def load_scenario(
     parts = [a for a in assignments if a.partition("=")[0].strip() in PARTS]
     data = override(data, parts)
     assignments = [a for a in assignments if a not in parts]
-    resolved, sources = resolve(data)
+    resolved, sources = resolve(data, where)
     # A fault in a part's file names that file; what is left then comes from the scenario or --set.
     for key, model in ScenarioConfig.model_fields.items():
         if key in sources:
@@ -154,10 +155,19 @@ def load_scenario(
     return parse(ScenarioConfig, override(resolved, assignments), where)
 
 
-def resolve(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Replace the names of parts by their contents; also return where each part came from."""
+def resolve(data: dict[str, Any], where: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Replace the names of parts by their contents; also return where each part came from.
+
+    `where` is the file that names them: their paths are relative to it, or to the folder one is in.
+    """
     result, sources = dict(data), {}
     for key, kind in PARTS.items():
-        if isinstance(result.get(key), str):
-            result[key], sources[key] = read(kind, result[key])
+        name = result.get(key)
+        if not isinstance(name, str):
+            continue
+        beside = Path(where).parent / name
+        try:
+            result[key], sources[key] = read(kind, beside if beside.is_file() else name)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {key}: {error}") from error
     return result, sources

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from mmdtwin.sim.bodies.ellipsoid import (
 )
 from mmdtwin.sim.bodies.induced import induced_moment, polarisability
 from mmdtwin.sim.bodies.lumen import Nearby
-from mmdtwin.sim.bodies.rigid import Loads, Mass, RigidBody, Spheres, within
+from mmdtwin.sim.bodies.rigid import Loads, Mass, RigidBody, row_of_spheres, within
 from mmdtwin.sim.bodies.sphere_drag import MAX_REYNOLDS, MAX_SPIN_REYNOLDS, inertial_excess
 from mmdtwin.sim.shapes import Solids
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
 
 FACTS_SPEED = 10e-3  # m/s at which the facts state the drag
-SPACING = 1.0  # radii between the collision spheres of a capsule: it is 13 % thinner in between
+FACTS_FIELD = 10e-3  # T along the body at which they state an induced moment
 AXIS = np.array([1.0, 0.0, 0.0])
 LAPLACIAN = units.SPEED / units.LENGTH**2  # 1/(m s) -> 1/(mm s)
 
@@ -68,6 +68,42 @@ def fluid_body(config: Compact, fluid: FlowConfig) -> NDArray:
     return body
 
 
+class Magnet(NamedTuple):
+    """What makes a body magnetic, in PyBullet's units, nN m/T: one of the two.
+
+    Parameters
+    ----------
+    permanent : float
+        Moment along the axis.
+    along, across : float
+        Induced moment per field, nN m/T2.
+    saturation : float
+        Largest induced moment.
+    """
+
+    permanent: float
+    along: float
+    across: float
+    saturation: float
+
+    def moments(self, axis: Array, field: Array) -> tuple[Array, Array]:
+        """Return the moment (3,) in a field, T, and the part of it that turns the body."""
+        if self.permanent:
+            moment = self.permanent * axis
+            return moment, moment
+        return induced_moment(self.along, self.across, self.saturation, axis, field)
+
+
+def magnet_of(config: Compact) -> Magnet:
+    """Return a body's magnetism."""
+    m, volume = config.magnet, config.volume
+    along, across, _ = polarisability(
+        m.susceptibility or 0.0, volume, ellipsoid_demagnetisation(semi_axes(config))
+    )
+    values = (m.magnetisation or 0.0) * volume, along, across, (m.saturation or np.inf) * volume
+    return Magnet(*(float(value) * units.MOMENT for value in values))
+
+
 def resistance(
     config: Compact, fluid: FlowConfig, speed: float, attitude: Literal["along", "across"]
 ) -> float:
@@ -95,24 +131,14 @@ class Bead(RigidBody[Compact]):
         excess = (config.density - medium.fluid.density) * config.volume
         self._weight = excess * np.asarray(medium.gravity) * units.FORCE
         self._field = np.zeros(3)
-        self._set_magnetisation(config)
+        self._magnet = magnet_of(config)
         own = config.density * config.volume * units.MASS
         added = ellipsoid_added_mass(semi_axes(config), medium.fluid.density) * units.MASS
         mass = Mass(own + added, self._inertia(config, own))
         half = (config.length - config.diameter) / 2 * units.LENGTH
         radius = config.diameter / 2 * units.LENGTH
-        count = 1 + int(np.ceil(2 * half / (SPACING * radius)))
-        centres = np.linspace(-half, half, count)[:, None] * AXIS
-        super().__init__(client, config, medium, mass, Spheres(centres, radius), config.diameter)
-
-    def _set_magnetisation(self, config: Compact) -> None:
-        m, volume = config.magnet, config.volume
-        self._permanent = (m.magnetisation or 0.0) * volume * units.MOMENT
-        along, across, _ = polarisability(
-            m.susceptibility or 0.0, volume, ellipsoid_demagnetisation(semi_axes(config))
-        )
-        self._polarisable = along * units.MOMENT, across * units.MOMENT
-        self._saturation = (m.saturation or np.inf) * volume * units.MOMENT
+        spheres = row_of_spheres(-half, half, radius)
+        super().__init__(client, config, medium, mass, spheres, config.diameter)
 
     @staticmethod
     def _inertia(config: Compact, mass: float) -> Array:
@@ -128,11 +154,12 @@ class Bead(RigidBody[Compact]):
 
     @classmethod
     def facts(cls, config: Compact, fluid: FlowConfig) -> DeviceFacts:
+        moment, _ = magnet_of(config).moments(AXIS, FACTS_FIELD * AXIS)
         return DeviceFacts(
             length=config.length,
             width=config.diameter,
             thickness=config.diameter,
-            moment=(config.magnet.magnetisation or 0.0) * config.volume,
+            moment=float(moment[0]) / units.MOMENT,
             weight=(config.density - fluid.density) * config.volume * units.GRAVITY,
             drag=resistance(config, fluid, FACTS_SPEED, "along"),
         )
@@ -151,21 +178,11 @@ class Bead(RigidBody[Compact]):
 
     @property
     def moment(self) -> Array:
-        return self._moments(self._field)[0] / units.MOMENT
-
-    def _moments(self, field: Array) -> tuple[Array, Array]:
-        """Return the moment (3,) in a field, nN m/T, and the part of it that turns the body."""
-        axis = self.direction
-        if self._permanent:
-            moment = self._permanent * axis
-            return moment, moment
-        along, across = self._polarisable
-        moment = induced_moment(along, across, self._saturation, axis, field)
-        return moment, np.dot(moment, axis) * (1 - across / along) * axis
+        return self._magnet.moments(self.direction, self._field)[0] / units.MOMENT
 
     def _loads(self, ambient: Ambient, near: Nearby) -> Loads:
         self._field = ambient.field[0]
-        moment, turning = self._moments(self._field)
+        moment, turning = self._magnet.moments(self.direction, self._field)
         resistance, force = fluid_loads(
             self._fluid,
             self.direction,

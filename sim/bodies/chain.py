@@ -9,12 +9,14 @@ is given. Elasticity, magnetic torque and drag are stiff against the small inert
 so they are evaluated at the end of the step to first order (the stable proportional-derivative
 idea of Tan, Liu and Turk 2011, doi 10.1109/MCG.2011.30, extended to every linearised load):
 
-    (M + M_fluid + h C + h^2 K) a = f(q + h v, v) - c(q, v),      applied force = M' a + c'(q, v)
+    (M + M_fluid + h C + h^2 K) a = f(q + h v, v) - c(q, v + h a / 2)
+    applied force = M' a + c'(q, v)
 
 with M the mass matrix, M_fluid that of the fluid carried along, C the damping and K the stiffness
 of all loads, c the terms quadratic in velocity, M' and c' what PyBullet itself has for M and c. So
 PyBullet finds exactly the acceleration a, whatever inertia it holds; that inertia is what its
-contacts see. A static equilibrium (v = a = 0) satisfies f = 0 exactly, whatever h.
+contacts see. c is taken in the middle of the step, by one correction of a: at its start only, it
+would feed a body that spins at Omega with energy at a rate of h Omega^2. A static equilibrium (v = a = 0) satisfies f = 0 exactly, whatever h.
 
 All loads are sums over links and joints, so the left side is one block of 6 x 6 per link and a
 diagonal per joint, and Featherstone's articulated-body recursion solves it in O(n)
@@ -30,6 +32,7 @@ import numba as nb
 import numpy as np
 
 from mmdtwin.geometry import Array
+from mmdtwin.sim.bodies.kinematics import moved
 from mmdtwin.sim.bodies.links import Fluid, Held, Links, Pose
 from mmdtwin.sim.bodies.loads import link_load
 from mmdtwin.sim.bodies.vectors import (
@@ -70,7 +73,7 @@ def elastic_torque(links: Links, bend: Array, out: Array) -> None:
 
 @nb.njit(cache=True, fastmath=True)
 def assemble(
-    pose: Pose, links: Links, fluid: Fluid, h: float, contact: Array,
+    pose: Pose, middle: Pose, links: Links, fluid: Fluid, h: float, contact: Array,
     left: Array, right: Array, joints: Array,
 ) -> None:  # fmt: skip
     """Fill the links' blocks `left` (n, 6, 6) and loads `right` (n, 6), and the joints' loads.
@@ -80,7 +83,7 @@ def assemble(
     n, d = len(pose.centre), pose.rates.shape[1]
     share = scaled(1.0 / n, row(contact))
     for i in range(n):
-        link_load(pose, links, fluid, i, h, left[i], right[i])
+        link_load(pose, middle, links, fluid, i, h, left[i], right[i])
         moment = cross(less(row(pose.centre[i]), row(pose.centre[0])), share)
         for k in range(3):
             right[i, k] += share[k]
@@ -205,8 +208,8 @@ def bullets_force(
 
 @nb.njit(cache=True, fastmath=True)
 def advance(
-    pose: Pose, links: Links, held: Held, fluid: Fluid, contact: Array, clamped: bool,
-    step: float, least: float, travel: float,
+    pose: Pose, velocity: Array, links: Links, held: Held, fluid: Fluid, contact: Array,
+    clamped: bool, step: float, least: float, travel: float,
 ) -> tuple[float, Array, Array]:  # fmt: skip
     """Return the length of the substep, the generalised force for it and the acceleration wanted.
 
@@ -218,10 +221,13 @@ def advance(
     left, right, joints = np.empty((n, 6, 6)), np.empty((n, 6)), np.empty_like(pose.rates)
     h = step
     while True:
-        assemble(pose, links, fluid, h, contact, left, right, joints)
+        assemble(pose, pose, links, fluid, h, contact, left, right, joints)
         acceleration = solve(pose, links, h, clamped, left, right, joints)
         if h <= least or fastest(pose, acceleration, h) * h <= travel:
             break
         h /= 2
+    middle = moved(pose, velocity + 0.5 * h * acceleration, links.half)
+    assemble(pose, middle, links, fluid, h, contact, left, right, joints)
+    acceleration = solve(pose, links, h, clamped, left, right, joints)
     force = bullets_force(pose, held, acceleration, contact, True)
     return h, force, acceleration

@@ -115,12 +115,20 @@ class Device(ABC, Generic[ConfigT]):
     """
 
     deformable: ClassVar[bool] = False  # needs the deformable world, and no mesh for a wall
+    pulled: ClassVar[bool] = True  # by field gradients; False: it swims
     max_step: ClassVar[float] = 1e-3  # s, longest substep in which contact and loads hold
 
     def __init__(self, client: BulletClient, config: ConfigT, medium: Medium) -> None:
         self._p = client
         self.config = config
         self.medium = medium
+
+    @classmethod
+    def check_step(cls, config: ConfigT, fluid: FlowConfig, step: float) -> None:  # noqa: B027
+        """Raise UserError if its stiffest mode cannot take a world's step in s.
+
+        Any device can, that refuses nothing here: by `max_step`, or by cutting the step itself.
+        """
 
     @classmethod
     @abstractmethod

@@ -10,13 +10,20 @@ from numpy.typing import NDArray
 
 from mmdtwin import units
 from mmdtwin.config import DropletConfig, FlowConfig
-from mmdtwin.errors import PhysicsError
+from mmdtwin.errors import PhysicsError, UserError
 from mmdtwin.geometry import Array
 from mmdtwin.rig import DeviceFacts
 from mmdtwin.sim.bodies.device import Ambient, Device, Medium
-from mmdtwin.sim.bodies.droplet_ellipsoid import volume
+from mmdtwin.sim.bodies.droplet_ellipsoid import LEAST_ELLIPSOID, volume
 from mmdtwin.sim.bodies.droplet_energy import relaxed_ball
-from mmdtwin.sim.bodies.droplet_forces import Memory, Surroundings, drag, forces, largest_step
+from mmdtwin.sim.bodies.droplet_forces import (
+    Memory,
+    Surroundings,
+    drag,
+    forces,
+    largest_step,
+    safe_step,
+)
 from mmdtwin.sim.bodies.droplet_liquid import liquid_of, radius_of
 from mmdtwin.sim.bodies.droplet_magnetisation import magnetisation
 from mmdtwin.sim.bodies.droplet_topology import (
@@ -32,10 +39,13 @@ from mmdtwin.sim.shapes import Solids
 if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
 
-SMALLEST_SUBSTEP = 1 / 16  # of the nominal step
+SMALLEST_SUBSTEP = 1 / 16  # of the nominal step, which has to be short enough for it
 SUBSTEP_TRAVEL = 0.25  # of a particle's size: it may not move further in one substep
 MAX_REYNOLDS = 500.0  # of the drag law, Rivkind and Ryskin's range
 MAX_STRAIN = 0.05  # of a piece's volume
+# Longest over shortest semi-axis of a piece: the balance is checked to there. What the fluid
+# resists to drawing out is a nearly round drop's, so that a sudden strong field draws too far.
+MAX_ASPECT = 10.0
 NO_WALL = 1e6  # mm
 FACTS_SPEED = 10e-3  # m/s at which the facts state the drag
 FACTS_FIELD = 10e-3  # T at which they state the moment
@@ -78,6 +88,15 @@ class Droplet(Device[DropletConfig]):
             activationState=p.ACTIVATION_STATE_DISABLE_SLEEPING,
         )
         return int(body)
+
+    @classmethod
+    def check_step(cls, config: DropletConfig, fluid: FlowConfig, step: float) -> None:
+        limit = safe_step(liquid_of(config, Medium(fluid, np.zeros(3)))) / SMALLEST_SUBSTEP
+        if step > limit:
+            raise UserError(
+                f"rig.physics_step: {step:g} s is too long for a droplet with device.radius "
+                f"{config.radius:g} m; allowed is up to {limit:.2g} s"
+            )
 
     @classmethod
     def worst_drag(cls, config: DropletConfig, fluid: FlowConfig, speed: float) -> float:
@@ -165,20 +184,10 @@ class Droplet(Device[DropletConfig]):
         """Apply the loads for one substep and return its length, s (<= `step`).
 
         The substep is halved until the stiffest mode and the fastest particle allow it.
-
-        Raises
-        ------
-        PhysicsError
-            If the stiffest mode needs less than 1/16 of the step.
         """
         h, largest = step, largest_step(self._shapes, ambient.field, self.liquid)
         while h > largest:
             h /= 2
-        if h < step * SMALLEST_SUBSTEP:
-            raise PhysicsError(
-                f"droplet: a step of {step:g} s is too long; allowed is up to "
-                f"{largest / SMALLEST_SUBSTEP:.2g} s for its stiffest mode"
-            )
         around = self._surroundings(ambient)
         travel = SUBSTEP_TRAVEL * 2 * self._particle_radius
         while h * self._fastest > travel and h > step * SMALLEST_SUBSTEP:
@@ -303,6 +312,10 @@ class Droplet(Device[DropletConfig]):
         _, normal = self._wall(self._points)
         return self.nodes(), self._reach(normal) / units.LENGTH
 
+    def wall_distances(self) -> Array:
+        gap, normal = self._wall(self._points)
+        return ((gap - self._reach(normal)) / units.LENGTH)[self._normal_forces() > 0.0]
+
     def _reach(self, direction: Array) -> Array:
         s = self._shapes
         return np.array(
@@ -360,7 +373,15 @@ class Droplet(Device[DropletConfig]):
         reynolds = self.reynolds(ambient)
         if reynolds > MAX_REYNOLDS:
             raise PhysicsError(f"Re = {reynolds:.0f} is above {MAX_REYNOLDS:.0f}, the drag's range")
-        held = np.array([volume(g) for g in self._shapes.square]) / self._rest_volumes
+        shapes = self._shapes
+        square = shapes.square[shapes.number >= LEAST_ELLIPSOID]
+        aspect = np.sqrt((square[:, 2] / square[:, 0]).max(initial=1.0))
+        if aspect > MAX_ASPECT:
+            raise PhysicsError(
+                f"a piece's aspect ratio of {aspect:.0f} is above {MAX_ASPECT:g}, to which its "
+                "balance is checked; the field is too strong, or rises too fast"
+            )
+        held = np.array([volume(g) for g in shapes.square]) / self._rest_volumes
         if np.abs(held - 1).max() > MAX_STRAIN:
             worst = held[np.abs(held - 1).argmax()] - 1
             raise PhysicsError(f"a piece's volume is off by {worst:.0%}")

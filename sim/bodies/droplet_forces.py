@@ -263,3 +263,15 @@ def largest_step(pieces: Pieces, field: Array, liquid: Liquid) -> float:
             thin = max(pieces.square[p, 0], thinnest(number, liquid))
             longest = min(longest, STABLE * np.sqrt(density * thin / (surface + magnetic)))
     return longest
+
+
+def safe_step(liquid: Liquid) -> float:
+    """Return the longest step, s, that a droplet takes in any shape and field.
+
+    As `largest_step`, for the smallest piece with a shape, drawn thin and saturated.
+    """
+    density = liquid.particle_mass / liquid.particle_volume
+    surface = SECOND_MODE * liquid.tension / radius_of(LEAST_ELLIPSOID, liquid)
+    magnetic = MU0 * liquid.saturation**2
+    thin = thinnest(LEAST_ELLIPSOID, liquid)
+    return float(STABLE * np.sqrt(density * thin / (surface + magnetic)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -31,6 +32,10 @@ MAX_STRAIN = 0.5  # Green's, of an element
 FACTS_SPEED = 10e-3  # m/s at which the facts state the drag
 
 
+# PyBullet gives the material of the first soft body in a client to all later ones.
+_materials: WeakKeyDictionary[BulletClient, tuple[float, float]] = WeakKeyDictionary()
+
+
 class Solid(NamedTuple):
     """A gel at rest, in mm, g and s."""
 
@@ -46,7 +51,7 @@ def solid_of(config: GelConfig) -> Solid:
     """Return the solid that a configuration describes."""
     size = np.array([config.length, config.width, config.thickness]) * units.LENGTH
     is_block = config.shape == "block"
-    mesh = block(size, config.layers) if is_block else ellipsoid(size / 2, config.layers)
+    mesh = block(size, config.cells) if is_block else ellipsoid(size / 2, config.layers)
     masses = config.density * units.DENSITY * mesh.volumes.sum() * mesh.shares
     # The energy of a magnetisation carried along by the material, -V (F M0) . B, is that of a
     # charge V M0 . grad N at each node: zero but at the surface, and zero in sum. It gives the
@@ -82,7 +87,8 @@ class Gel(Device[GelConfig]):
     Raises
     ------
     UserError
-        If the step is more than the stiffest mode can take.
+        If the step is more than the stiffest mode can take, or the client has had a gel of
+        another material.
     """
 
     deformable = True
@@ -110,6 +116,11 @@ class Gel(Device[GelConfig]):
         self._fit = self._fit @ np.linalg.inv(self._fit.T @ mesh.points)
         mu, lam = elastic.lame(config.youngs_modulus, config.poisson_ratio)
         self._constants = elastic.bullet_constants(mu, lam)
+        if _materials.setdefault(client, self._constants) != self._constants:
+            raise UserError(
+                "device: this physics client has had a gel of another material, and would give it "
+                "to this one too; put each material in a client of its own"
+            )
         self._viscosity = mu * self._solid.relaxation
         self._set_fluid(fluid)
         self._h = config.step

@@ -88,6 +88,27 @@ def polar_rotation(matrix: Array) -> Array:
 
 
 @nb.njit(cache=True)
+def cofactors(f: Array, out: Array) -> None:
+    """Fill the cofactors (3, 3) of a matrix f: its determinant times its inverse transposed."""
+    for i in range(3):
+        p, q = (i + 1) % 3, (i + 2) % 3
+        for j in range(3):
+            r, s = (j + 1) % 3, (j + 2) % 3
+            out[i, j] = f[p, r] * f[q, s] - f[p, s] * f[q, r]
+
+
+@nb.njit(cache=True)
+def green_norm(f: Array) -> float:
+    """Return the Frobenius norm of Green's strain (F^T F - 1) / 2."""
+    total = 0.0
+    for i in range(3):
+        for j in range(3):
+            c = f[0, i] * f[0, j] + f[1, i] * f[1, j] + f[2, i] * f[2, j]
+            total += (0.5 * (c - (i == j))) ** 2
+    return float(np.sqrt(total))
+
+
+@nb.njit(cache=True)
 def damp(
     position: Array,
     velocity: Array,
@@ -123,20 +144,11 @@ def damp(
                 for a in range(4):
                     f[i, j] += position[tets[m, a], i] * gradients[m, a, j]
                     rate[i, j] += velocity[tets[m, a], i] * gradients[m, a, j]
-        for i in range(3):  # cofactors: now = J F^-T
-            p, q = (i + 1) % 3, (i + 2) % 3
-            for j in range(3):
-                r, s = (j + 1) % 3, (j + 2) % 3
-                now[i, j] = f[p, r] * f[q, s] - f[p, s] * f[q, r]
+        cofactors(f, now)  # J F^-T
         jacobian = f[0, 0] * now[0, 0] + f[0, 1] * now[0, 1] + f[0, 2] * now[0, 2]
         if jacobian <= 0.0:
             return np.inf
-        green = 0.0
-        for i in range(3):
-            for j in range(3):
-                c = f[0, i] * f[0, j] + f[1, i] * f[1, j] + f[2, i] * f[2, j]
-                green += (0.5 * (c - (i == j))) ** 2
-        strain = max(strain, np.sqrt(green))
+        strain = max(strain, green_norm(f))
         # velocity gradient L = rate F^-1
         for i in range(3):
             for j in range(3):

@@ -157,6 +157,31 @@ def carry_fluid(
 
 
 @nb.njit(cache=True)
+def rub(
+    along: Array, normal: Array, mass: float, load: Array, h: float, limit: float, slip: Array
+) -> Array:
+    """Return a node's friction (3,), and take its slip to the end of the step; see `hold_off`.
+
+    Parameters
+    ----------
+    along : (3,) array
+        Velocity along the wall.
+    limit : float
+        Coulomb's, of the force.
+    """
+    slip -= np.dot(slip, normal) * normal
+    stick = -mass / h * (along + HOLD * slip / h)
+    size = np.sqrt((stick**2).sum())
+    if size > limit:
+        stick *= limit / size
+        held = stick + load - np.dot(load, normal) * normal
+        slip[:] = -held * h * h / (HOLD * mass)  # as much as holds the limit at rest
+    else:
+        slip *= 1.0 - HOLD  # what is left of it after the step
+    return stick
+
+
+@nb.njit(cache=True)
 def hold_off(
     gap: Array,
     normal: Array,
@@ -203,21 +228,6 @@ def hold_off(
             if gap[a] > 0.0:
                 slip[a] = 0.0
             continue
-        stick = np.empty(3)
-        lost = slip[a, 0] * n[0] + slip[a, 1] * n[1] + slip[a, 2] * n[2]
-        for i in range(3):
-            slip[a, i] -= lost * n[i]
-            along = v[i] - approach * n[i]
-            stick[i] = -mass[a] / h * (along + HOLD * slip[a, i] / h)
-        size = np.sqrt((stick**2).sum())
-        limit = friction * push
-        if size > limit:
-            stick *= limit / size
-        bearing = load[a, 0] * n[0] + load[a, 1] * n[1] + load[a, 2] * n[2]
+        stick = rub(v - approach * n, n, mass[a], load[a], h, friction * push, slip[a])
         for i in range(3):
             contact[a, i] = push * n[i] + stick[i]
-            if size > limit:  # as much slip as holds the limit at rest
-                held = stick[i] + load[a, i] - bearing * n[i]
-                slip[a, i] = -held * h * h / (HOLD * mass[a])
-            else:
-                slip[a, i] *= 1.0 - HOLD  # what is left of it after the step

@@ -134,12 +134,11 @@ def ellipsoid(semi_axes: Array, layers: int) -> TetMesh:
     return ball.scaled(grow * np.asarray(semi_axes))
 
 
-def block(size: Array, layers: int) -> TetMesh:
-    """Return a block: about cubic cells, 2 `layers` over its smallest side, six tetrahedra each."""
-    cells = np.maximum(np.round(2 * layers * np.asarray(size) / np.min(size)).astype(int), 1)
+def block(size: Array, cells: tuple[int, int, int]) -> TetMesh:
+    """Return a block with as many cells along its edges, six tetrahedra each."""
     axes = [np.linspace(-s / 2, s / 2, c + 1) for s, c in zip(size, cells, strict=True)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    number = np.arange(len(points)).reshape(cells + 1)
+    number = np.arange(len(points)).reshape(np.add(cells, 1))
     corners = np.stack([c.ravel() for c in np.indices(tuple(cells))], axis=1)
     tets = []
     for order in permutations(np.eye(3, dtype=int)):  # Kuhn: one tetrahedron per way to go

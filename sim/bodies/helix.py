@@ -23,13 +23,11 @@ from mmdtwin.sim.bodies.helix_drag import (
     thread_ways,
 )
 from mmdtwin.sim.bodies.lumen import Nearby
-from mmdtwin.sim.bodies.rigid import Loads, Mass, RigidBody, Spheres, within
+from mmdtwin.sim.bodies.rigid import Loads, Mass, RigidBody, Spheres, row_of_spheres, within
 from mmdtwin.sim.shapes import Solids
 
 if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
-
-SPACING = 1.0  # outer radii between the collision spheres
 
 # Of a resistance (6, 6): force over speed, force over rate, torque over rate.
 RESISTANCE = np.full((6, 6), units.FORCE)
@@ -45,6 +43,8 @@ class Helix(RigidBody[HelixConfig]):
     client, config, medium
         As for every `Device`.
     """
+
+    pulled = False
 
     def __init__(self, client: BulletClient, config: HelixConfig, medium: Medium) -> None:
         fluid = medium.fluid
@@ -71,11 +71,9 @@ class Helix(RigidBody[HelixConfig]):
         low, high = x.min(), x.max()
         if config.head:
             high += config.head.diameter / 2
-        half = max((high - low) / 2 - radius, 0.0)
-        count = 1 + int(np.ceil(2 * half / (SPACING * radius)))
-        along = (high + low) / 2 + np.linspace(-half, half, count)
-        centres = np.stack([along, 0 * along, 0 * along], axis=1)
-        return Spheres(centres * units.LENGTH, radius * units.LENGTH)
+        middle, half = (high + low) / 2, max((high - low) / 2 - radius, 0.0)
+        ends = np.array([middle - half, middle + half]) * units.LENGTH
+        return row_of_spheres(*ends, radius * units.LENGTH)
 
     @property
     def _wall_friction(self) -> float:

@@ -52,14 +52,45 @@ def turn_joint(pose: Pose, i: int, coordinates: Array) -> None:
 
 @nb.njit(cache=True, fastmath=True)
 def move_half(pose: Pose, i: int, link: int, half: float) -> None:
-    """Carry centre, velocity and bias of link i on by half the length of `link`."""
+    """Carry velocity and bias of link i on by half the length of `link`."""
     arm = scaled(half, row(pose.axes[link, :, 0]))
     spin = row(pose.spin[link])
     whirl = cross(spin, arm)
     bias = add(cross(spin, whirl), cross(row(pose.spin_bias[link]), arm))
-    set_row(pose.centre[i], add(row(pose.centre[i]), arm))
     set_row(pose.velocity[i], add(row(pose.velocity[i]), whirl))
     set_row(pose.bias[i], add(row(pose.bias[i]), bias))
+
+
+@nb.njit(cache=True, fastmath=True)
+def move(velocity: Array, half: float, pose: Pose) -> None:
+    """Fill how the links of a placed pose move at a generalised velocity."""
+    n, d = len(pose.centre), pose.rates.shape[1]
+    for k in range(3):
+        pose.velocity[0, k], pose.spin[0, k] = velocity[k], velocity[3 + k]
+    for i in range(1, n):
+        pose.velocity[i], pose.bias[i] = pose.velocity[i - 1], pose.bias[i - 1]
+        move_half(pose, i, i - 1, half)
+        relative = (0.0, 0.0, 0.0)
+        for k in range(d):
+            rate = velocity[6 + (i - 1) * d + k]
+            pose.rates[i - 1, k] = rate
+            relative = add(relative, scaled(rate, row(pose.rate_axes[i - 1, k, 3:])))
+        before = row(pose.spin[i - 1])
+        set_row(pose.spin[i], add(before, relative))
+        set_row(pose.spin_bias[i], add(row(pose.spin_bias[i - 1]), cross(before, relative)))
+        move_half(pose, i, i, half)
+
+
+@nb.njit(cache=True, fastmath=True)
+def moved(pose: Pose, velocity: Array, half: float) -> Pose:
+    """Return the same place of the links at another generalised velocity."""
+    links, joints = np.zeros((4, *pose.centre.shape)), np.empty_like(pose.rates)
+    other = Pose(
+        pose.centre, pose.axes, pose.rate_axes, joints, pose.bend,
+        links[0], links[1], links[2], links[3],
+    )  # fmt: skip
+    move(velocity, half, other)
+    return other
 
 
 @nb.njit(cache=True, fastmath=True)
@@ -75,23 +106,15 @@ def observe(
     columns = quaternion_columns(quaternion)
     for k in range(3):
         set_row(pose.axes[0, :, k], columns[k])
-        pose.centre[0, k], pose.velocity[0, k] = position[k], velocity[k]
-        pose.spin[0, k] = velocity[3 + k]
+        pose.centre[0, k] = position[k]
     for i in range(1, n):
         turn_joint(pose, i, joints[i - 1])
-        pose.centre[i], pose.velocity[i] = pose.centre[i - 1], pose.velocity[i - 1]
-        pose.bias[i] = pose.bias[i - 1]
-        move_half(pose, i, i - 1, half)
-        lever = less(row(pose.centre[i]), row(pose.centre[0]))
-        relative = (0.0, 0.0, 0.0)
+        arm = scaled(half, add(row(pose.axes[i - 1, :, 0]), row(pose.axes[i, :, 0])))
+        set_row(pose.centre[i], add(row(pose.centre[i - 1]), arm))
+        joint = less(row(pose.centre[i]), scaled(half, row(pose.axes[i, :, 0])))
+        lever = less(joint, row(pose.centre[0]))
         for k in range(d):
             axis = row(pose.axes[i, :, k if d == 3 else 1])
             set_row(pose.rate_axes[i - 1, k, :3], cross(lever, axis))
             set_row(pose.rate_axes[i - 1, k, 3:], axis)
-            rate = velocity[6 + (i - 1) * d + k]
-            pose.rates[i - 1, k] = rate
-            relative = add(relative, scaled(rate, axis))
-        before = row(pose.spin[i - 1])
-        set_row(pose.spin[i], add(before, relative))
-        set_row(pose.spin_bias[i], add(row(pose.spin_bias[i - 1]), cross(before, relative)))
-        move_half(pose, i, i, half)
+    move(velocity, half, pose)

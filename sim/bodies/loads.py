@@ -82,13 +82,21 @@ def write_block(
 
 @nb.njit(cache=True, fastmath=True)
 def link_load(
-    pose: Pose, links: Links, fluid: Fluid, i: int, h: float, left: Array, right: Array
+    pose: Pose,
+    middle: Pose,
+    links: Links,
+    fluid: Fluid,
+    i: int,
+    h: float,
+    left: Array,
+    right: Array,
 ) -> None:
     """Write a link's block (6, 6) of the left side and its load (6,), about the base's centre.
 
     The block is mass + fluid's mass + h damping + h^2 stiffness. Terms quadratic in velocity are
-    on the side of the loads: centripetal and gyroscopic, and for the fluid carried along
-    Kirchhoff's equations (Lamb, Hydrodynamics, art. 124) of each link as a strip.
+    on the side of the loads, at the motion of `middle`: centripetal and gyroscopic, and for the
+    fluid carried along Kirchhoff's equations (Lamb, Hydrodynamics, art. 124) of each link as a
+    strip.
     """
     axes, flow_gradient = pose.axes[i], fluid.flow_gradient[i]
     arm = less(row(pose.centre[i]), row(pose.centre[0]))
@@ -102,13 +110,15 @@ def link_load(
     carried_mass = row(links.added_mass)
     mass = add((links.mass, links.mass, links.mass), carried_mass)
     inertia = add(row(links.inertia), row(links.added_inertia))
-    impulse = each(carried_mass, still)
+    through = into(axes, less(row(middle.velocity[i]), row(fluid.flow[i])))
+    whirl = into(axes, row(middle.spin[i]))
+    impulse = each(carried_mass, through)
     force = each(per_speed, still)
-    force = add(force, less(cross(spin, impulse), each(carried_mass, cross(spin, still))))
-    force = add(force, each(mass, into(axes, row(pose.bias[i]))))
+    force = add(force, less(cross(whirl, impulse), each(carried_mass, cross(whirl, through))))
+    force = add(force, each(mass, into(axes, row(middle.bias[i]))))
     torque = less(each(per_rate, spin), carried)
-    torque = add(torque, add(cross(still, impulse), cross(spin, each(inertia, spin))))
-    torque = add(torque, each(inertia, into(axes, row(pose.spin_bias[i]))))
+    torque = add(torque, add(cross(through, impulse), cross(whirl, each(inertia, whirl))))
+    torque = add(torque, each(inertia, into(axes, row(middle.spin_bias[i]))))
     b = into(axes, field)
     torque = less(torque, cross(moment, b))
     # Alignment with the field as a spring: stiffness m.b across the field, none about it.

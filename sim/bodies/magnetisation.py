@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmdtwin.config.devices.soft import HarmonicProfile, PiecewiseProfile, Profile, TipProfile
+from mmdtwin.config.devices.soft import (
+    HarmonicProfile,
+    PiecewiseProfile,
+    Profile,
+    SoftConfig,
+    TipProfile,
+)
 from mmdtwin.geometry import Array
+
+ROUNDING = 1e-9  # of the whole moment, below which a net moment is none
+
+
+def net_moment(config: SoftConfig, volume: float) -> float:
+    """Return the size of a straight body's net magnetic moment, A m2; `volume` in m3."""
+    net = float(np.linalg.norm(mean_directions(config.profile, np.array([0.0, 1.0]))[0]))
+    return config.magnetisation * volume * net if net > ROUNDING else 0.0
 
 
 def mean_directions(profile: Profile, edges: Array) -> Array:

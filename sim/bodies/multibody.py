@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ def create_chain(
     count: int,
     half: float,
     held: Held,
-    spheres: Array,
+    spheres: Sequence[Array],
     radius: float,
     *,
     hinged: bool,
@@ -30,30 +31,30 @@ def create_chain(
 ) -> Multibody:
     """Create a straight chain of `count` links along x, its first link's centre at the origin.
 
-    Links collide by spheres (k, 3) about their centres, a clamped chain by none. Joints are
+    Each link collides by its spheres (k, 3) about its centre, a clamped chain by none. Joints are
     hinges about y or balls, without motors.
     """
 
-    def shape(along: float) -> int:
+    def shape(own: Array, along: float) -> int:
         if clamped:
             return -1
         return int(
             p.createCollisionShapeArray(
-                shapeTypes=[p.GEOM_SPHERE] * len(spheres),
-                radii=[radius] * len(spheres),
-                collisionFramePositions=(spheres + np.array([along, 0.0, 0.0])).tolist(),
+                shapeTypes=[p.GEOM_SPHERE] * len(own),
+                radii=[radius] * len(own),
+                collisionFramePositions=(own + np.array([along, 0.0, 0.0])).tolist(),
             )
         )
 
     children = count - 1
     body = p.createMultiBody(
         0.0 if clamped else held.mass,
-        shape(0.0),
+        shape(spheres[0], 0.0),
         -1,
         [0, 0, 0],
         [0, 0, 0, 1],
         linkMasses=[held.mass] * children,
-        linkCollisionShapeIndices=[shape(half)] * children,
+        linkCollisionShapeIndices=[shape(own, half) for own in spheres[1:]],
         linkVisualShapeIndices=[-1] * children,
         linkPositions=[[half, 0, 0]] + [[2 * half, 0, 0]] * (children - 1),
         linkOrientations=[[0, 0, 0, 1]] * children,

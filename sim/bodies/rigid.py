@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
 
 SUBSTEP_TRAVEL = 0.25  # of the smallest size: the farthest that a point moves in a substep
+SPACING = 1.0  # radii between spheres in a row: it is 13 % thinner in between
+MOST_SPHERES = 16  # that PyBullet takes for a body; it drops the others without a word
 SOLVER_ITERATIONS = 10  # of PyBullet over contacts; one body has few (its default is 50)
 NO_WAYS, NO_FRICTION = np.zeros((0, 6)), np.zeros(0)
 
@@ -49,6 +51,13 @@ class Spheres(NamedTuple):
 
     centres: Array
     radius: float
+
+
+def row_of_spheres(low: float, high: float, radius: float) -> Spheres:
+    """Return spheres along x with centres from `low` to `high`, all in mm."""
+    count = min(1 + int(np.ceil((high - low) / (SPACING * radius))), MOST_SPHERES)
+    x = np.linspace(low, high, count)
+    return Spheres(np.stack([x, 0 * x, 0 * x], axis=1), radius)
 
 
 class Loads(NamedTuple):
@@ -157,6 +166,9 @@ class RigidBody(Device[ConfigT]):
             activationState=p.ACTIVATION_STATE_DISABLE_SLEEPING,
         )
         p.setPhysicsEngineParameter(numSolverIterations=SOLVER_ITERATIONS)
+        taken = len(p.getCollisionShapeData(self.body, -1))
+        if taken != len(centres):
+            raise RuntimeError(f"PyBullet took {taken} of {len(centres)} collision spheres")
         kept = p.getDynamicsInfo(self.body, -1)[2]
         if not np.allclose(kept, self._mass.inertia, rtol=1e-9):
             raise RuntimeError(f"PyBullet did not keep the inertia: {kept}")

@@ -14,7 +14,7 @@ from mmdtwin.rig import DeviceFacts
 from mmdtwin.sim.bodies.added_mass import elliptic_section
 from mmdtwin.sim.bodies.device import Ambient
 from mmdtwin.sim.bodies.links import Links
-from mmdtwin.sim.bodies.magnetisation import mean_directions
+from mmdtwin.sim.bodies.magnetisation import net_moment
 from mmdtwin.sim.bodies.slender import crossflow_drag, resistive_coefficients
 from mmdtwin.sim.bodies.soft import SoftChain, bending_damping_time
 from mmdtwin.sim.shapes import Solids
@@ -35,12 +35,11 @@ class SoftRod(SoftChain[RodConfig]):
     def facts(cls, config: RodConfig, fluid: FlowConfig) -> DeviceFacts:
         volume = np.pi * config.radius**2 * config.length
         along, _ = resistive_coefficients(config.length, config.radius, fluid.viscosity)
-        net = mean_directions(config.profile, np.array([0.0, 1.0]))[0]
         return DeviceFacts(
             length=config.length,
             width=2 * config.radius,
             thickness=2 * config.radius,
-            moment=config.magnetisation * volume * float(np.linalg.norm(net)),
+            moment=net_moment(config, volume),
             weight=(config.density - fluid.density) * volume * units.GRAVITY,
             drag=along * config.length,
         )
@@ -62,7 +61,7 @@ class SoftRod(SoftChain[RodConfig]):
         carried, _ = elliptic_section(2 * c.radius, 2 * c.radius, fluid.density)
         pitch = carried[2] * length * length**2 / 12
         bending = c.youngs_modulus * np.pi * c.radius**4 / 4
-        twisting = bending / (1 + c.poissons_ratio)  # G J = E / (2 (1 + nu)) * 2 I
+        twisting = bending / (1 + c.poisson_ratio)  # G J = E / (2 (1 + nu)) * 2 I
         spin_drag = 4 * np.pi * fluid.viscosity * c.radius**2 * length
         along, normal = resistive_coefficients(c.length, c.radius, fluid.viscosity)
         stiffness = np.array([twisting, bending, bending]) / length * units.TORQUE
@@ -86,10 +85,9 @@ class SoftRod(SoftChain[RodConfig]):
             damping=stiffness * bending_damping_time(c, bending, c.density * section),
         )
 
-    def _make_spheres(self) -> tuple[Array, float]:
-        count = math.ceil(self.link_length / self.thickness)
-        along = (np.arange(count) - (count - 1) / 2) * self.link_length / count
-        return np.stack([along, 0 * along, 0 * along], axis=1), self.config.radius
+    def _make_spheres(self) -> tuple[list[Array], float]:
+        rows = self._rows(math.ceil(self.link_length / self.thickness))
+        return [np.stack([x, 0 * x, 0 * x], axis=1) for x in rows], self.config.radius
 
     def solids(self) -> Solids:
         half = np.array([self.link_length / 2, self.config.radius, self.config.radius])

@@ -14,7 +14,7 @@ from mmdtwin.rig import DeviceFacts
 from mmdtwin.sim.bodies.added_mass import elliptic_section
 from mmdtwin.sim.bodies.device import Ambient
 from mmdtwin.sim.bodies.links import Links
-from mmdtwin.sim.bodies.magnetisation import mean_directions
+from mmdtwin.sim.bodies.magnetisation import net_moment
 from mmdtwin.sim.bodies.plate import MAX_REYNOLDS, PlateDrag, disc_radius, plate_drag
 from mmdtwin.sim.bodies.soft import FACTS_SPEED, SoftChain, bending_damping_time
 from mmdtwin.sim.shapes import Solids
@@ -41,12 +41,11 @@ class SoftSheet(SoftChain[SheetConfig]):
     def facts(cls, config: SheetConfig, fluid: FlowConfig) -> DeviceFacts:
         volume = config.length * config.width * config.thickness
         drag = drag_of(config, fluid)
-        net = mean_directions(config.profile, np.array([0.0, 1.0]))[0]
         return DeviceFacts(
             length=config.length,
             width=config.width,
             thickness=config.thickness,
-            moment=config.magnetisation * volume * float(np.linalg.norm(net)),
+            moment=net_moment(config, volume),
             weight=(config.density - fluid.density) * volume * units.GRAVITY,
             drag=drag.edgewise + drag.friction * math.sqrt(FACTS_SPEED),
         )
@@ -95,13 +94,13 @@ class SoftSheet(SoftChain[SheetConfig]):
             damping=np.array([damping]),
         )
 
-    def _make_spheres(self) -> tuple[Array, float]:
+    def _make_spheres(self) -> tuple[list[Array], float]:
         c = self.config
-        rows = math.ceil(self.link_length / c.thickness) if c.self_contact else 1
-        along = (np.arange(rows) - (rows - 1) / 2) * self.link_length / rows
         side = (c.width - c.thickness) / 2
         across = np.linspace(-side, side, SPHERES_ACROSS)
-        return np.array([[x, y, 0.0] for x in along for y in across]), c.thickness / 2
+        rows = self._rows(math.ceil(self.link_length / c.thickness) if c.self_contact else 1)
+        spheres = [np.array([[x, y, 0.0] for x in along for y in across]) for along in rows]
+        return spheres, c.thickness / 2
 
     def solids(self) -> Solids:
         c = self.config

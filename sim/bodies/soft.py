@@ -67,13 +67,15 @@ class SoftChain(Device[SoftT], Generic[SoftT]):
         self.link_length = config.length / (n - 0.5 if clamped else n)
         self._links = self._make_links()
         self._held = held_inertia(self._links)
-        self._local_spheres, self._sphere_radius = self._make_spheres()
+        spheres, self._sphere_radius = self._make_spheres()
+        self._sphere_links = np.repeat(np.arange(n), [len(centres) for centres in spheres])
+        self._local_spheres = np.concatenate(spheres)
         self._body = create_chain(
             client,
             n,
             self._links.half,
             self._held,
-            self._local_spheres * units.LENGTH,
+            [centres * units.LENGTH for centres in spheres],
             self._sphere_radius * units.LENGTH,
             hinged=self.hinged,
             clamped=clamped,
@@ -99,8 +101,23 @@ class SoftChain(Device[SoftT], Generic[SoftT]):
         """Return the constants of a link, in PyBullet's units."""
 
     @abstractmethod
-    def _make_spheres(self) -> tuple[Array, float]:
-        """Return centres (k, 3) m, along a link's axes, and radius of the spheres that collide."""
+    def _make_spheres(self) -> tuple[list[Array], float]:
+        """Return each link's centres (k, 3) m, along its axes, and radius of colliding spheres."""
+
+    def _rows(self, count: int) -> list[Array]:
+        """Return where along each link its rows of spheres are, m from its centre.
+
+        `count` a link, evenly; none passes an end of the body, and one at each end is flush with it.
+        """
+        length, radius, n = self.link_length, self.thickness / 2, self.n_links
+        even = (np.arange(count) - (count - 1) / 2) * length / count
+        rows = []
+        for i in range(n):
+            centre = (i + 0.5) * length
+            ends = [0.0] * (i == 0) + [n * length] * (i == n - 1)
+            along = np.clip([*(centre + even), *ends], radius, n * length - radius)
+            rows.append(np.unique(along.round(12)) - centre)
+        return rows
 
     def _moments(self, volume: float) -> Array:
         """Moments (n, 3) along the links' axes, PyBullet's units; `volume` of a link in m3."""
@@ -164,8 +181,8 @@ class SoftChain(Device[SoftT], Generic[SoftT]):
         )
         travel = SUBSTEP_TRAVEL * self.thickness * units.LENGTH
         h, force, acceleration = chain.advance(
-            self._pose, self._links, self._held, fluid, self._contact, self._clamped,
-            step, step * SMALLEST_SUBSTEP, travel,
+            self._pose, self._velocity, self._links, self._held, fluid, self._contact,
+            self._clamped, step, step * SMALLEST_SUBSTEP, travel,
         )  # fmt: skip
         self._body.apply(force, self._pose.centre[0])
         self._wanted = (h, self._velocity, acceleration)
@@ -193,9 +210,9 @@ class SoftChain(Device[SoftT], Generic[SoftT]):
         return self.nodes()[-1] + self.link_length / 2 * direction, direction
 
     def surface(self) -> tuple[Array, Array]:
-        local = self._pose.axes @ self._local_spheres.T  # (n, 3, k)
-        centres = (self.nodes()[:, :, None] + local).transpose(0, 2, 1).reshape(-1, 3)
-        return centres, np.full(len(centres), self._sphere_radius)
+        links = self._sphere_links
+        local = (self._pose.axes[links] @ self._local_spheres[:, :, None])[:, :, 0]
+        return self.nodes()[links] + local, np.full(len(links), self._sphere_radius)
 
     def centre(self) -> Array:
         """Centre of mass (3,) m, in the vessel's frame."""

@@ -58,7 +58,7 @@ def test_the_shipped_fast_flow_sweeps_the_sheet_away(describe, claim):
     fast, slow = flow_feasibility(description), flow_feasibility(describe("soft-sheet-bifurcation"))
     peaks = [branch.peak_speed for branch in description.vessel.branches.values()]
     assert max(peaks) == pytest.approx(0.26, rel=0.01)
-    assert fast.speed in peaks
+    assert 0.0 < fast.speed <= max(peaks)
     # Broadside at 26 cm/s: 16 mu a U + 1.12 rho A U^2 / 2 (Lamb; Hoerner), by hand.
     radius = np.sqrt(3.7e-3 * 1.5e-3 / np.pi)
     by_hand = 16 * 4e-3 * radius * fast.speed + 0.56 * 1060 * 5.55e-6 * fast.speed**2
@@ -70,7 +70,7 @@ def test_the_shipped_fast_flow_sweeps_the_sheet_away(describe, claim):
     claim(
         "a flow that no coil holds the sheet against says so",
         parameters="`soft-sheet-fast-flow`: pulsatile, up to 26 cm/s; `soft-sheet-bifurcation`: "
-        "6 mm/s; where each branch is narrowest",
+        "6 mm/s; every 2 mm of every branch",
         reference="broadside drag (Lamb, Hoerner) against the largest pull along the vessel",
         acceptance="over 80 %; under 80 %",
         result=f"{fast.share:.0%}; {slow.share:.0%}",
@@ -89,5 +89,6 @@ def test_what_has_no_moment_or_no_known_drag(describe):
     description = describe("soft-sheet-bifurcation")
     unmagnetic = replace(description, device=replace(description.device, moment=0.0))
     assert not flow_feasibility(unmagnetic).feasible
+    # What swims is not held by a pull.
     unknown = replace(description, device=replace(description.device, worst_drag=None))
     assert flow_feasibility(unknown) is None

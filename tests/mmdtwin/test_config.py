@@ -146,3 +146,16 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     path.write_bytes(bytes(range(128, 256)))
     with pytest.raises(ConfigError, match="cannot be read as text"):
         load_scenario(path)
+
+
+def test_parts_lie_beside_the_scenario_that_names_them(tmp_path, monkeypatch):
+    data, _ = read("scenarios", "soft-sheet-bifurcation")
+    device, _ = read("devices", "soft-sheet")
+    (tmp_path / "devices").mkdir()
+    (tmp_path / "devices/mine.yaml").write_text(yaml.safe_dump({**device, "links": 12}))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**data, "device": "devices/mine.yaml"}))
+    monkeypatch.chdir("/")
+    assert load_scenario(tmp_path / "mine.yaml").device.links == 12
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**data, "device": "devices/no.yaml"}))
+    with pytest.raises(ConfigError, match=r"mine\.yaml: device: devices/no\.yaml: no such file"):
+        load_scenario(tmp_path / "mine.yaml")

@@ -10,7 +10,7 @@ from mmdtwin.sim.bodies import Ambient, Medium
 from mmdtwin.sim.bodies.droplet import Droplet
 
 DROPLET = load(DropletConfig, "devices", "droplet-ferrofluid")
-WATER = FlowConfig(inlet="a", viscosity=4e-3, density=1060.0)
+BLOOD = FlowConfig(inlet="a", viscosity=4e-3, density=1060.0)
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def client():
     c.disconnect()
 
 
-def make(client, fluid=WATER, gravity=(0, 0, 0), wall=None, **changes):
+def make(client, fluid=BLOOD, gravity=(0, 0, 0), wall=None, **changes):
     config = DROPLET.model_copy(update=changes)
     return Droplet(client, config, Medium(fluid, np.array(gravity, float), 0.2, wall))
 

@@ -1,23 +1,17 @@
 """Parts of the ferrofluid droplet: its ellipsoid, its particles as a body, its configuration."""
 
-from importlib import util
-from pathlib import Path
-
 import numpy as np
 import pytest
+from droplets import DROPLET, client, make, run, stretch, uniform  # noqa: F401
 from scipy.special import elliprd, elliprg
 
-from mmdtwin.config import DropletConfig, FlowConfig, load
-from mmdtwin.errors import ConfigError, PhysicsError
+from mmdtwin.config import DropletConfig, FlowConfig, load, load_scenario
+from mmdtwin.errors import ConfigError, PhysicsError, UserError
 from mmdtwin.sim.bodies.droplet_ellipsoid import area, demagnetising, factor_slopes
-from mmdtwin.sim.bodies.droplet_forces import largest_step
+from mmdtwin.sim.bodies.droplet_forces import largest_step, safe_step
+from mmdtwin.sim.world import World
 
-_spec = util.spec_from_file_location("droplets", Path(__file__).with_name("droplets.py"))
-_droplets = util.module_from_spec(_spec)
-_spec.loader.exec_module(_droplets)
-DROPLET, RADIUS = _droplets.DROPLET, _droplets.DROPLET.radius
-client, make, run = _droplets.client, _droplets.make, _droplets.run
-stretch, uniform = _droplets.stretch, _droplets.uniform
+RADIUS = DROPLET.radius
 
 
 @pytest.mark.parametrize("square", [(1, 1, 1), (0.2, 1, 5), (1, 1, 900), (1e-3, 1, 1.5)], ids=str)
@@ -61,13 +55,32 @@ def test_internal_forces_carry_no_momentum(client):
     np.testing.assert_allclose(after_angular, angular, atol=2e-2 * scale * RADIUS)
 
 
-def test_step_that_the_stiffest_mode_cannot_take_is_refused(client):
+def test_step_that_the_stiffest_mode_cannot_take_is_refused():
+    """By the world's constructor, with a limit that it then takes."""
+    changes = ["device.radius=20e-6", "rig.physics_step={}"]
+    with pytest.raises(UserError, match=r"rig\.physics_step: 0\.001 s .* 2e-05 m; .* 4e-05 s"):
+        World(load_scenario("droplet-bifurcation", [c.format(1e-3) for c in changes]))
+    World(load_scenario("droplet-bifurcation", [c.format(4e-5) for c in changes]))
+
+
+@pytest.mark.parametrize("aspect", [1.0, 8.0, 50.0])
+def test_steps_are_halved_and_never_below_what_is_safe(client, aspect):
     droplet = make(client, radius=20e-6)
-    loads = uniform(droplet)
+    stretch(droplet, aspect)
+    loads = uniform(droplet, (0, 0, 1.0))
     limit = largest_step(droplet._shapes, loads.field, droplet.liquid)
+    assert safe_step(droplet.liquid) <= limit
     assert droplet.push(limit, loads) == limit
-    with pytest.raises(PhysicsError, match=r"0\.05 s is too long; allowed is up to"):
-        droplet.push(0.05, loads)
+    assert limit / 2 < droplet.push(1.9 * limit, loads) <= limit
+
+
+def test_check_refuses_what_is_drawn_too_far(client):
+    droplet = make(client)
+    stretch(droplet, 9.0)
+    droplet.check(uniform(droplet))
+    stretch(droplet, 12.0 / 9.0)
+    with pytest.raises(PhysicsError, match="aspect ratio of 12 is above 10"):
+        droplet.check(uniform(droplet))
 
 
 def test_same_start_same_end(client):

@@ -101,7 +101,7 @@ def ball_volume():
 
 @pytest.mark.parametrize("mesh", [
     ellipsoid(np.array([1.5, 1.2, 1.0]), 1), ellipsoid(np.array([1.5, 1.2, 1.0]), 2),
-    ellipsoid(np.array([1.5, 1.2, 1.0]), 3), block(np.array([3.0, 2.0, 1.5]), 1),
+    ellipsoid(np.array([1.5, 1.2, 1.0]), 3), block(np.array([3.0, 2.0, 1.5]), (4, 3, 2)),
 ])  # fmt: skip
 def test_meshes_are_closed_and_whole(mesh):
     """A closed surface of a solid: Euler's number 2, and by Gauss its volume from the surface."""
@@ -204,9 +204,25 @@ def test_a_block_stretches_as_its_modulus_says(client, claim):
     field = 2.5e-3
     gel = make(client, **BAR, damping_ratio=0.05)
     run(client, gel, 0.12, field=(field, 0, 0))
-    strain = gel.solids().half_extents[0] / (np.array([6e-3, 2e-3, 2e-3]) / 2) - 1
+    sides = np.array([6e-3, 2e-3, 2e-3])
+    strain = gel.solids().half_extents[0] / (sides / 2) - 1
     modulus = GEL.magnetisation * field / strain[0]
     poisson = -strain[1] / strain[0]
+
+    def draw(axes) -> None:
+        fields = np.array([1.25e-3, 2.5e-3, 5e-3])
+        found = []
+        for b in fields:
+            gel.place(np.zeros(3), np.eye(3))
+            run(client, gel, 0.12, field=(b, 0, 0))
+            found.append(gel.solids().half_extents[0] / (sides / 2) - 1)
+        along = GEL.magnetisation * fields / 5e3
+        for k, (hooke, name) in enumerate([(along, "along"), (-0.4 * along, "across")]):
+            axes.plot(fields * 1e3, 100 * hooke, label=f"Hooke, {name}")
+            axes.plot(fields * 1e3, 100 * np.array(found)[:, k], "o", label=f"gel, {name}")
+        axes.set(xlabel="B, mT", ylabel="strain, %")
+        axes.legend()
+
     claim(
         "Young's modulus and Poisson's ratio of a stretched block",
         parameters="6 x 2 x 2 mm, 5 kPa, nu 0.4, 144 tetrahedra; 10 kA/m in 2.5 mT: 25 Pa",
@@ -216,6 +232,7 @@ def test_a_block_stretches_as_its_modulus_says(client, claim):
         holds=abs(modulus / 5e3 - 1) < 0.01 and abs(poisson / 0.4 - 1) < 0.01,
         limits="uniform strain; in bending, elements lock: first mode of a 6 x 1 x 1 mm beam "
         "23 % high at 1 layer, 1.3 % at 2 (nu 0.4); 36 % and 6 % at nu 0.45",
+        draw=draw,
     )
 
 
@@ -428,6 +445,19 @@ def test_a_step_too_long_is_refused_with_the_limit(client):
         assert held == stable
 
 
+def test_a_second_material_in_one_client_is_refused(client):
+    make(client).remove()
+    make(client, magnetisation=5e3).remove()
+    with pytest.raises(UserError, match="another material"):
+        make(client, youngs_modulus=2.5e3)
+
+
+@pytest.mark.parametrize("changes", [{}, {"layers": 4}, BAR, CUBOID], ids=str)
+def test_configurations_know_their_number_of_nodes(changes):
+    config = GEL.model_copy(update=changes)
+    assert config.nodes == len(solid_of(config).mesh.points)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
@@ -435,11 +465,13 @@ def test_a_step_too_long_is_refused_with_the_limit(client):
         ("width", 4e-3, "length >= width >= thickness"),
         ("poisson_ratio", 0.499, "poisson_ratio"),
         ("layers", 9, "layers"),
+        ("shape", "block", "layers: a mesh with 4 has 1053 nodes; allowed is up to 1000"),
         ("youngs_modulus", -1.0, "youngs_modulus"),
     ],
 )
 def test_wrong_configurations_say_what_is_allowed(key, value, says):
-    data = {**GEL.model_dump(), key: value}
+    layers = 4 if key == "shape" else GEL.layers
+    data = {**GEL.model_dump(), "layers": layers, key: value}
     with pytest.raises(ConfigError, match=says) as error:
         parse(GelConfig, data, "gel.yaml")
     assert "gel.yaml" in str(error.value) and "\n" not in str(error.value)

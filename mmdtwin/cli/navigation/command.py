@@ -231,7 +231,7 @@ def _progress(console: Console) -> Iterator[Progress]:
 def _print_report(console: Console, report: dict[str, Any], out: Path) -> None:
     table = Table(show_header=False)
     for key, value in report.items():
-        if key != "versions" and value is not None:
+        if key not in ("versions", "flow") and value is not None:
             table.add_row(key, f"{value:.3f}" if isinstance(value, float) else str(value))
     console.print(table)
     console.print(f"video, summary, telemetry and report are in {out}")

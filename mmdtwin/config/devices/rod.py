@@ -18,7 +18,7 @@ class RodConfig(SoftConfig):
 
     kind: Literal["rod"]
     radius: Length
-    poissons_ratio: Annotated[float, Field(ge=0.0, le=0.5)] = 0.5  # of rubber; sets the twist's GJ
+    poisson_ratio: Annotated[float, Field(ge=0.0, le=0.5)] = 0.5  # of rubber; sets the twist's GJ
     joints: Annotated[int, Field(ge=3, le=30)] = 10  # ball joints; PyBullet has room for 30
 
     @field_validator("radius")
