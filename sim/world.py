@@ -33,7 +33,8 @@ from mmdtwin.sim.state import Snapshot, WorldState
 if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
 
-CHECK_PERIOD = 20e-3  # s between checks that the physics is within its validated range
+SNAPSHOT_PERIOD = 20e-3  # s between snapshots to go back to
+CHECK_PERIOD = 5e-3  # s between checks that the physics is within its validated range
 MAX_PENETRATION = 0.1e-3  # m that a collision sphere is inside the wall: the wall is lost
 RECONNECT = 500  # resets after which the client is made anew: PyBullet keeps 30 kB of each
 PLACES = 6  # tried between a start and the centreline
@@ -235,11 +236,12 @@ class World:
             self.time += h
             if not math.isfinite(float(device.points.sum())):
                 raise PhysicsError("the device's position is not finite")
-            device.check(ambient)
             if self.time >= self._next_check:
                 self._next_check = self.time + CHECK_PERIOD
+                device.check(ambient)
                 self._check_wall()
-                self.last_good = self.snapshot()
+                if self.last_good is None or self.time >= self.last_good.time + SNAPSHOT_PERIOD:
+                    self.last_good = self.snapshot()
         self.time = end
 
     def snapshot(self) -> Snapshot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,11 +20,27 @@ FINER = 0.67  # of a voxel of the CT: facets then follow its steps
 NODES = 4e5  # of the distance field inside a lumen of a CT, at most, if --voxel is not given
 SLICES = 200  # voxels across a mesh, at most, if --voxel is not given
 
+LARGEST_SCALE = 1e3
+LARGEST_SMOOTHING = 50e-3  # m
+
+
+def _finite(value: float | None) -> float | None:
+    """Refuse nan, which passes any minimum and maximum."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is not a number")
+    return value
+
+
 Out = Annotated[Path, typer.Option(help="Phantom to write; .obj and .csv go beside it.")]
-Scale = Annotated[float, typer.Option(min=1e-3, help="Factor on all lengths.")]
+Scale = Annotated[
+    float,
+    typer.Option(min=1e-3, max=LARGEST_SCALE, callback=_finite, help="Factor on all lengths."),
+]
 Voxel = Annotated[
     float | None,
-    typer.Option(min=0.05e-3, max=1e-3, help="m, of the distance field, after scaling."),
+    typer.Option(
+        min=0.05e-3, max=1e-3, callback=_finite, help="m, of the distance field, after scaling."
+    ),
 ]
 
 
@@ -50,22 +67,30 @@ def from_ct(
     voxel: Voxel = None,
     smoothing: Annotated[
         float | None,
-        typer.Option(min=0.0, help="m before scaling, Gaussian sigma; default: one CT voxel."),
+        typer.Option(
+            min=0.0,
+            max=LARGEST_SMOOTHING,
+            callback=_finite,
+            help="m before scaling, Gaussian sigma; default: one CT voxel.",
+        ),
     ] = None,
     out: Out = Path("phantom.yaml"),
 ) -> None:
     """Make a phantom of labelled vessels: wall, centrelines and radii."""
     from mmdtwin.sim.phantoms.segmentation import lumen_wall, read_segmentation
 
-    _check_name(out)
+    _check_name(out, ct, mask, names)
     lumen = read_segmentation(ct, mask, label, names)
     finest = float(lumen.spacing.min())
     size = voxel or _within(
         max(FINER * finest * scale, (lumen.volume * scale**3 / NODES) ** (1 / 3))
     )
-    surface, shift = lumen_wall(lumen, scale, size, finest if smoothing is None else smoothing)
     source = f"{mask.name} labels {', '.join(label)} of {ct.name}, scale {scale:g}"
-    _finish(surface, size, out, source)
+    surface, shift = lumen_wall(lumen, scale, size, finest if smoothing is None else smoothing)
+    try:
+        _finish(surface, size, out, source)
+    except UserError as error:
+        raise UserError(f"{mask}: labels {', '.join(label)}: {error}") from error
     kept = f"largest of {lumen.pieces} pieces, {lumen.kept:.1%}" if lumen.pieces > 1 else "1 piece"
     volume = lumen.volume * scale**3
     typer.echo(f"labels         {kept}; median {lumen.hounsfield:.0f} HU in the CT")
@@ -89,8 +114,13 @@ def from_mesh(
     from mmdtwin.sim.phantoms.surface import Surface
     from mmdtwin.sim.phantoms.wall_file import read_wall
 
-    _check_name(out)
+    _check_name(out, wall)
     surface = read_wall(wall, units.value, scale)
+    if surface.handles:
+        raise UserError(
+            f"{wall}: has {surface.handles} loops, but a vessel map is a tree; part vessels that "
+            "touch, fill holes through the lumen, or cut a ring open and cap it"
+        )
     low, high = surface.vertices.min(axis=0), surface.vertices.max(axis=0)
     if centre:
         surface = Surface(surface.vertices - 0.5 * (low + high), surface.faces)
@@ -101,10 +131,16 @@ def from_mesh(
         raise UserError(f"{wall}: {error}") from error
 
 
-def _check_name(out: Path) -> None:
+def _check_name(out: Path, *inputs: Path | None) -> None:
+    from mmdtwin.sim.phantoms.imported import files
+
     if out.suffix != ".yaml":
         raise UserError(f"--out {out}: a phantom is a YAML file; use a name ending in .yaml")
     writable_file(out, "--out")
+    read = [p.resolve() for p in inputs if p is not None]
+    for path in files(out):
+        if path.resolve() in read:
+            raise UserError(f"--out {out}: would overwrite {path}, which it is made of; rename it")
 
 
 def _within(voxel: float) -> float:
@@ -118,17 +154,17 @@ def _finish(surface: Surface, voxel: float, out: Path, source: str) -> None:
     from mmdtwin.cli.phantom_show import lines, summary, table
     from mmdtwin.config import PhantomConfig, load
     from mmdtwin.sim.phantoms import build_vessel
-    from mmdtwin.sim.phantoms.imported import vessel_of_wall, write_phantom
+    from mmdtwin.sim.phantoms.imported import files, vessel_of_wall, written
 
-    write_phantom(out, vessel_of_wall(surface, voxel), source)
-    config = load(PhantomConfig, "phantoms", out)
-    figures = summary(str(out), build_vessel(config), config)
+    with written(out, vessel_of_wall(surface, voxel), source) as part:
+        config = load(PhantomConfig, "phantoms", part)
+        figures = summary(str(out), build_vessel(config), config)
     Console().print(table(figures))
     for line in lines(figures):
         typer.echo(line)
     if surface.handles:
         typer.echo(
             f"warning: {surface.handles} loops: vessels touch beside the tree that was found; "
-            "part them in the labels or the mesh, or expect short cuts"
+            "part them in the labels, or expect short cuts"
         )
-    typer.echo(f"wrote {out}, {out.with_suffix('.obj')}, {out.with_suffix('.csv')}")
+    typer.echo("wrote " + ", ".join(str(path) for path in files(out)))

@@ -37,9 +37,11 @@ def make(
         ConnectorKind, typer.Option(help="On the open ends of the print.")
     ] = ConnectorKind.none,
     connector_radius: Annotated[
-        float | None, typer.Option(min=0.0, help="m, outer; by default that of the wall.")
+        float | None, typer.Option(help="m, outer; by default that of the wall.")
     ] = None,
-    connector_length: Annotated[float, typer.Option(min=1e-3, help="m.")] = 10e-3,
+    connector_length: Annotated[
+        float | None, typer.Option(min=1e-3, max=0.1, help="m; 10 mm by default.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the files.")] = Path("runs/phantom"),
 ) -> None:
     """Build a phantom and write what others need of it.
@@ -52,10 +54,13 @@ def make(
     from mmdtwin.config import load
     from mmdtwin.sim.phantoms import build_vessel
     from mmdtwin.sim.phantoms.centreline_file import write_centrelines
-    from mmdtwin.sim.phantoms.printing import Connector, printable
+    from mmdtwin.sim.phantoms.printing import Connector, check_radius, printable
 
-    if connector is ConnectorKind.none and connector_radius is not None:
-        raise UserError("--connector-radius: needs --connector cylinder or barbed")
+    if connector is ConnectorKind.none:
+        for option, value in (("radius", connector_radius), ("length", connector_length)):
+            if value is not None:
+                raise UserError(f"--connector-{option}: needs --connector cylinder or barbed")
+    check_radius(connector_radius, "--connector-radius")
     config = _seeded(load(Model, "phantoms", phantom), seed, phantom)
     try:
         vessel = build_vessel(config)
@@ -64,9 +69,13 @@ def make(
     pipe = None
     if connector is not ConnectorKind.none:
         barbed = connector is ConnectorKind.barbed
-        pipe = Connector(barbed, connector_radius, connector_length)
+        pipe = Connector(barbed, connector_radius, connector_length or Connector.length)
     with making(out):
-        solid = printable(vessel, wall, pipe)
+        typer.echo("making the print; thick walls and fine ones take a minute", err=True)
+        try:
+            solid = printable(vessel, wall, pipe)
+        except UserError as error:
+            raise UserError(f"--wall {wall:g}: {error}") from error
         written = ["lumen.stl", "print.stl", "centreline.csv"]
         vessel.write_obj(out / "lumen.stl", scale=1e3)
         solid.write(out / "print.stl", scale=1e3)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmdtwin.errors import UserError
+from mmdtwin.files import writable_file
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from mmdtwin.sim.phantoms import Vessel
 
+LAMINAR = 2000.0  # Re up to which flow in a pipe stays laminar
 DRAWN_STEP = 3  # voxels between the triangles of the wall in the picture
 
 
@@ -36,10 +38,12 @@ def show(
 
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: the picture is written as PNG; use a name ending in .png")
-    _check_folder("--out", out)
-    if json is not None:
-        _check_folder("--json", json)
+    if mesh is not None and mesh.suffix.lower() not in (".stl", ".obj"):
+        raise UserError(f"--mesh {mesh}: cannot write this kind of mesh; allowed: .obj, .stl")
     config = load(PhantomConfig, "phantoms", phantom)
+    for option, path in (("--out", out), ("--json", json), ("--mesh", mesh)):
+        if path is not None:
+            writable_file(path, option)
     try:
         vessel = build_vessel(config)
     except UserError as error:
@@ -90,11 +94,21 @@ def summary(name: str, vessel: Vessel, config: Any) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> Table:
-    """Return the branches as a table, lengths in mm and speeds in mm/s."""
-    from rich.table import Table
+    """Return the branches as a table: length, lumen, mean speed, Re, entrance length.
+
+    Names fold where 80 columns are too few; figures do not.
+    """
+    from rich.table import Column, Table
 
     result = Table(
-        "branch", "from", "to", "length mm", "lumen mm", "mean flow mm/s", "Re", "entrance mm"
+        Column("branch", no_wrap=True),
+        *(Column(header, overflow="fold") for header in ("from", "to")),
+        *(
+            Column(header, no_wrap=True, justify="right")
+            for header in ("mm", "lumen mm", "mm/s", "Re", "entry mm")
+        ),
+        box=None,
+        padding=(0, 1, 0, 0),
     )
     for name, branch in figures["branches"].items():
         result.add_row(
@@ -112,12 +126,18 @@ def table(figures: dict[str, Any]) -> Table:
 
 def lines(figures: dict[str, Any]) -> list[str]:
     """Return what the table does not say."""
+    fast = [name for name, b in figures["branches"].items() if b["reynolds"] > LAMINAR]
+    warning = (
+        f"warning: Re is above {LAMINAR:.0f} in {', '.join(fast)}: flow may be turbulent there, "
+        "and is modelled as laminar"
+    )
     return [
         f"ends           {', '.join(figures['ends'])} (inlet: {figures['inlet']})",
         f"minimum lumen  {figures['minimum_lumen'] * 1e3:.2f} mm",
         f"wall           {figures['triangles']} triangles, "
         f"watertight: {'yes' if figures['watertight'] else 'NO'}, "
         f"volume {figures['volume'] * 1e9:.0f} mm3",
+        *([warning] if fast else []),
     ]
 
 
@@ -157,10 +177,3 @@ def draw(vessel: Vessel, title: str, path: Path) -> None:
             figure.savefig(part, dpi=110, format="png")
     except OSError as error:
         raise UserError(f"--out {path}: cannot write there ({error.strerror})") from error
-
-
-def _check_folder(option: str, path: Path) -> None:
-    if path.is_dir():
-        raise UserError(f"{option} {path}: is a folder; name a file")
-    if not path.parent.is_dir():
-        raise UserError(f"{option} {path}: no folder {path.parent}")

@@ -7,8 +7,12 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from mmdtwin.config.base import Config
+from mmdtwin.config.devices.base import bounded
 
 Vector = tuple[float, float, float]
+# Ranges of vessels on a bench; what lies outside is most likely another unit.
+Coordinate = Annotated[float, bounded(-0.3, 0.3, "m", (1e-3, "mm"))]
+Radius = Annotated[PositiveFloat, bounded(20e-6, 20e-3, "m", (1e-3, "mm"))]
 
 
 class Stenosis(Config):
@@ -48,8 +52,8 @@ class BranchConfig(Config):
 
     start: str
     end: str
-    points: Annotated[tuple[Vector, ...], Field(min_length=2)]
-    radius: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]  # m, spread evenly, linear
+    points: Annotated[tuple[tuple[Coordinate, Coordinate, Coordinate], ...], Field(min_length=2)]
+    radius: Annotated[tuple[Radius, ...], Field(min_length=1)]  # m, spread evenly, linear
     stenosis: Annotated[tuple[Stenosis, ...], BeforeValidator(_listed)] = ()
     aneurysm: Annotated[tuple[Aneurysm, ...], BeforeValidator(_listed)] = ()
     tortuosity: Tortuosity | None = None

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from mmdtwin.config.base import Config
-from mmdtwin.config.branch import BranchConfig, Vector
+from mmdtwin.config.branch import BranchConfig, Coordinate, Radius, Vector
 from mmdtwin.config.flow import FlowConfig
 from mmdtwin.files import digest
 
@@ -60,8 +60,7 @@ class ProceduralConfig(Config):
                     )
             if len(set(branch.points)) < len(branch.points):
                 raise ValueError(f"branches.{name}.points: a way point occurs twice")
-        if not _is_tree([(b.start, b.end) for b in self.branches.values()]):
-            raise ValueError("branches must form one tree: connected and without loops")
+        _check_tree({name: (b.start, b.end) for name, b in self.branches.items()})
         return self
 
 
@@ -75,13 +74,15 @@ class RandomTreeConfig(Config):
     source: str
     seed: Annotated[int, Field(ge=0)] = 0
     levels: Annotated[int, Field(ge=1, le=4)] = 2  # forks from the inlet to an end
-    root_radius: Annotated[PositiveFloat, Field(le=20e-3)]  # m
-    minimum_radius: PositiveFloat  # m, of the thinnest branch
+    root_radius: Radius  # m
+    minimum_radius: Radius  # m, of the thinnest branch
     asymmetry: Range = (0.7, 1.0)  # thinner over thicker of a fork's branches, drawn in between
     length: Range = (6.0, 10.0)  # of a branch over its radius, drawn in between
     bend: Annotated[float, Field(ge=0.0, le=1.5)] = 0.6  # rad, most that a branch turns
     steepest: Annotated[float, Field(gt=0.0, le=math.pi / 2)] = 0.6  # rad of slope against gravity
-    extent: PositiveFloat  # m, radius of a ball about the origin that holds everything
+    extent: Annotated[
+        Coordinate, Field(gt=0.0)
+    ]  # m, radius of a ball about the origin that holds everything
     voxel: Annotated[float, Field(ge=0.05e-3, le=0.5e-3)] = 0.22e-3  # m, of the distance field
     blend: Annotated[float, Field(ge=0.0, le=0.8e-3)] = 0.4e-3  # m, rounding where branches join
 
@@ -166,8 +167,7 @@ class MeshConfig(Config):
         for key, path in zip(("wall", "centreline"), self._files, strict=True):
             if not Path(path).is_file():
                 raise ValueError(f"{key}: no such file {path}")
-        if not _is_tree(list(self.branches.values())):
-            raise ValueError("branches must form one tree: connected and without loops")
+        _check_tree(self.branches)
         return self
 
 
@@ -206,6 +206,14 @@ class PhantomConfig(Config):
                 f"flow.inlet: unknown end '{self.flow.inlet}'; allowed: "
                 f"{', '.join(sorted(self.vessel.ends))}"
             )
+        if isinstance(self.vessel, ProceduralConfig | MeshConfig):
+            for key in ("access", "destinations"):
+                for name in getattr(self, key) or ():
+                    if name not in self.vessel.branches:
+                        raise ValueError(
+                            f"{key}: unknown branch '{name}'; allowed: "
+                            f"{', '.join(sorted(self.vessel.branches))}"
+                        )
         return self
 
 
@@ -214,9 +222,19 @@ def _leaves(edges: list[tuple[str, str]]) -> tuple[str, ...]:
     return tuple(n for n in dict.fromkeys(nodes) if nodes.count(n) == 1)
 
 
-def _is_tree(edges: list[tuple[str, str]]) -> bool:
-    reached = {edges[0][0]}
-    for _ in edges:
-        reached |= {n for edge in edges if reached & set(edge) for n in edge}
-    nodes = {n for edge in edges for n in edge}
-    return reached == nodes and len(nodes) == len(edges) + 1
+def _check_tree(edges: dict[str, tuple[str, str]]) -> None:
+    reached = {next(iter(edges.values()))[0]}
+    apart = dict(edges)
+    while joined := [name for name, edge in apart.items() if reached & set(edge)]:
+        for name in joined:
+            edge = set(apart.pop(name))
+            if edge <= reached:
+                raise ValueError(
+                    f"branches must form one tree: connected and without loops; '{name}' closes one"
+                )
+            reached |= edge
+    if apart:
+        raise ValueError(
+            "branches must form one tree: connected and without loops; apart from "
+            f"'{next(iter(edges))}' are: {', '.join(apart)}"
+        )

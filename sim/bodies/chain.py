@@ -16,7 +16,8 @@ with M the mass matrix, M_fluid that of the fluid carried along, C the damping a
 of all loads, c the terms quadratic in velocity, M' and c' what PyBullet itself has for M and c. So
 PyBullet finds exactly the acceleration a, whatever inertia it holds; that inertia is what its
 contacts see. c is taken in the middle of the step, by one correction of a: at its start only, it
-would feed a body that spins at Omega with energy at a rate of h Omega^2. A static equilibrium (v = a = 0) satisfies f = 0 exactly, whatever h.
+would feed a body that spins at Omega with energy at a rate of h Omega^2. A static equilibrium
+(v = a = 0) satisfies f = 0 exactly, whatever h.
 
 All loads are sums over links and joints, so the left side is one block of 6 x 6 per link and a
 diagonal per joint, and Featherstone's articulated-body recursion solves it in O(n)

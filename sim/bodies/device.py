@@ -124,7 +124,7 @@ class Device(ABC, Generic[ConfigT]):
         self.medium = medium
 
     @classmethod
-    def check_step(cls, config: ConfigT, fluid: FlowConfig, step: float) -> None:  # noqa: B027
+    def check_step(cls, config: ConfigT, fluid: FlowConfig, step: float) -> None:
         """Raise UserError if its stiffest mode cannot take a world's step in s.
 
         Any device can, that refuses nothing here: by `max_step`, or by cutting the step itself.

@@ -45,7 +45,7 @@ MAX_REYNOLDS = 500.0  # of the drag law, Rivkind and Ryskin's range
 MAX_STRAIN = 0.05  # of a piece's volume
 # Longest over shortest semi-axis of a piece: the balance is checked to there. What the fluid
 # resists to drawing out is a nearly round drop's, so that a sudden strong field draws too far.
-MAX_ASPECT = 10.0
+MAX_ASPECT = 15.0
 NO_WALL = 1e6  # mm
 FACTS_SPEED = 10e-3  # m/s at which the facts state the drag
 FACTS_FIELD = 10e-3  # T at which they state the moment

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
 
 SKIN = 10e-6  # m, at which a node meets the wall
-EXPECT = 0.3  # share of the last step in the load that a node's contact expects
 MAX_STRAIN = 0.5  # Green's, of an element
 FACTS_SPEED = 10e-3  # m/s at which the facts state the drag
 
@@ -180,7 +179,7 @@ class Gel(Device[GelConfig]):
             Rotation.from_matrix(rotation).as_quat(),
         )
         n = len(self._solid.masses)
-        self._slip, self._contact, self._load = (np.zeros((n, 3)) for _ in range(3))
+        self._slip, self._contact, self._elastic = (np.zeros((n, 3)) for _ in range(3))
         self._pressing = np.zeros(n)
         self._gap = np.full(n, np.inf)
         self._take()
@@ -194,11 +193,8 @@ class Gel(Device[GelConfig]):
 
     def read(self) -> None:
         """Take the state of the nodes from PyBullet."""
-        before = self._velocity
         self._body.read(self._h)
         self._take()
-        felt = self._solid.masses[:, None] * (self._velocity - before) / self._h - self._contact
-        self._load += EXPECT * (felt - self._load)
 
     def push(self, step: float, ambient: Ambient) -> float:
         """Apply the loads for one substep and return its length, s (<= `step`).
@@ -211,9 +207,10 @@ class Gel(Device[GelConfig]):
         self._h = h = step / np.ceil(step / self.config.step - 1e-9)
         mesh, x, v = self._solid.mesh, self._position, self._velocity
         force = self._weight + self._solid.charges[:, None] * ambient.field
-        strain = elastic.damp(
-            x, v, self._tets, mesh.gradients, mesh.volumes, self._viscosity, force
-        )
+        strain = elastic.deform(
+            x, v, self._tets, mesh.gradients, mesh.volumes, self._constants, self._viscosity,
+            self._elastic, force,
+        )  # fmt: skip
         if strain > MAX_STRAIN:
             raise PhysicsError(f"an element's strain of {strain:.2f} is above {MAX_STRAIN:g}")
         flow = ambient.flow * units.SPEED
@@ -222,7 +219,7 @@ class Gel(Device[GelConfig]):
             self._straining, self._reynolds, force,
         )  # fmt: skip
         if self.medium.wall is not None:
-            self._meet(self.medium.wall, h)
+            self._meet(self.medium.wall, h, force + self._elastic)
             force += self._contact
         carry_fluid(
             self._solid.masses, self._axes, self._added_mass, self._displaced, flow,
@@ -231,11 +228,11 @@ class Gel(Device[GelConfig]):
         self._body.push(force)
         return float(h)
 
-    def _meet(self, wall: Wall, h: float) -> None:
+    def _meet(self, wall: Wall, h: float, load: Array) -> None:
         distance, normal = wall.sdf_gradient(self._position / units.LENGTH)
         self._gap = distance - SKIN
         hold_off(
-            self._gap * units.LENGTH, normal, self._velocity, self._solid.masses, self._load, h,
+            self._gap * units.LENGTH, normal, self._velocity, self._solid.masses, load, h,
             self.medium.friction, self._slip, self._contact, self._pressing,
         )  # fmt: skip
 
@@ -298,11 +295,10 @@ class Gel(Device[GelConfig]):
             "position": self._position.tolist(),
             "velocity": self._velocity.tolist(),
             "slip": self._slip.tolist(),
-            "load": self._load.tolist(),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         position, velocity = np.array(snapshot["position"]), np.array(snapshot["velocity"])
         self._body.resume(position, velocity)
-        self._slip, self._load = np.array(snapshot["slip"]), np.array(snapshot["load"])
+        self._slip = np.array(snapshot["slip"])
         self._take()

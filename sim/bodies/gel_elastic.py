@@ -109,20 +109,34 @@ def green_norm(f: Array) -> float:
 
 
 @nb.njit(cache=True)
-def damp(
+def add_stress(
+    nodes: NDArray, gradients: Array, volume: float, stress: Array, force: Array
+) -> None:
+    """Add -V P G of one tetrahedron to `force` (n, 3), by its Piola stress P (3, 3)."""
+    for a in range(4):
+        for i in range(3):
+            for j in range(3):
+                force[nodes[a], i] -= volume * stress[i, j] * gradients[a, j]
+
+
+@nb.njit(cache=True)
+def deform(
     position: Array,
     velocity: Array,
     tets: NDArray,
     gradients: Array,
     volumes: Array,
+    constants: tuple[float, float],
     viscosity: float,
+    elastic: Array,
     force: Array,
 ) -> float:
-    """Add the forces (n, 3) of a Kelvin-Voigt solid's viscosity to `force`; return the strain.
+    """Fill elastic forces (n, 3), add viscous ones to `force` (n, 3), and return the strain.
 
-    The stress 2 viscosity d, with d the rate of strain, acts in the present shape, so that no net
-    force and no net torque comes of it. The strain is the largest Frobenius norm of
-    Green's (F^T F - 1) / 2; infinite where an element is turned inside out.
+    The elastic forces are those that Bullet is about to apply. The viscous ones are a Kelvin-Voigt
+    solid's, with the stress 2 viscosity d by the rate of strain d in the present shape, so that no
+    net force and no net torque comes of it. The strain is the largest Frobenius norm of Green's
+    (F^T F - 1) / 2; infinite where an element is turned inside out.
 
     Parameters
     ----------
@@ -132,16 +146,18 @@ def damp(
         Of the shape functions at rest.
     volumes : (m,) array
         At rest.
+    constants : (float, float)
+        Those of `bullet_constants`.
     viscosity : float
     """
-    strain = 0.0
-    f, rate = np.empty((3, 3)), np.empty((3, 3))
-    stress, now = np.empty((3, 3)), np.empty((3, 3))
+    strain, (mu, lam) = 0.0, constants
+    elastic[:] = 0.0
+    now = np.empty((3, 3))
     for m in range(len(tets)):
-        for i in range(3):
-            for j in range(3):
-                f[i, j] = rate[i, j] = 0.0
-                for a in range(4):
+        f, rate = np.zeros((3, 3)), np.zeros((3, 3))
+        for a in range(4):
+            for i in range(3):
+                for j in range(3):
                     f[i, j] += position[tets[m, a], i] * gradients[m, a, j]
                     rate[i, j] += velocity[tets[m, a], i] * gradients[m, a, j]
         cofactors(f, now)  # J F^-T
@@ -149,22 +165,10 @@ def damp(
         if jacobian <= 0.0:
             return np.inf
         strain = max(strain, green_norm(f))
-        # velocity gradient L = rate F^-1
-        for i in range(3):
-            for j in range(3):
-                stress[i, j] = 0.0
-                for k in range(3):
-                    stress[i, j] += rate[i, k] * now[j, k] / jacobian
-        for i in range(3):
-            for j in range(i + 1):
-                value = viscosity * (stress[i, j] + stress[j, i])
-                stress[i, j] = stress[j, i] = value
-        for a in range(4):
-            for k in range(3):
-                # volume times gradient in the present shape: V0 J F^-T G
-                along = 0.0
-                for j in range(3):
-                    along += now[k, j] * gradients[m, a, j]
-                for i in range(3):
-                    force[tets[m, a], i] -= volumes[m] * stress[i, k] * along
+        stretched, swollen = mu * (1.0 - 1.0 / ((f**2).sum() + 1.0)), lam * (jacobian - 1.0)
+        add_stress(
+            tets[m], gradients[m], volumes[m], stretched * f + (swollen - 0.75 * mu) * now, elastic
+        )
+        slope = rate @ now.T / jacobian  # velocity gradient, rate F^-1
+        add_stress(tets[m], gradients[m], volumes[m], viscosity * (slope + slope.T) @ now, force)
     return strain

@@ -209,8 +209,8 @@ def hold_off(
     velocity : (n, 3) array
     mass : (n,) array
     load : (n, 3) array
-        What is expected to act on the nodes beside the wall; without it a node at rest would
-        sink in until the share of its overlap carries it.
+        What acts on the nodes beside the wall. A guess that lags behind it would let nodes sink
+        in as the load grows and lift the body as they come out: energy from nothing.
     slip : (n, 3) array
         Kept from step to step by the caller.
     pressing : (n,) array

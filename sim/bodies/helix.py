@@ -24,6 +24,8 @@ from mmdtwin.sim.bodies.helix_drag import (
 )
 from mmdtwin.sim.bodies.lumen import Nearby
 from mmdtwin.sim.bodies.rigid import Loads, Mass, RigidBody, Spheres, row_of_spheres, within
+from mmdtwin.sim.bodies.slender import inertial_drag
+from mmdtwin.sim.bodies.sphere_drag import inertial_excess
 from mmdtwin.sim.shapes import Solids
 
 if TYPE_CHECKING:
@@ -72,8 +74,8 @@ class Helix(RigidBody[HelixConfig]):
         if config.head:
             high += config.head.diameter / 2
         middle, half = (high + low) / 2, max((high - low) / 2 - radius, 0.0)
-        ends = np.array([middle - half, middle + half]) * units.LENGTH
-        return row_of_spheres(*ends, radius * units.LENGTH)
+        low, high, radius = (x * units.LENGTH for x in (middle - half, middle + half, radius))
+        return row_of_spheres(low, high, radius)
 
     @property
     def _wall_friction(self) -> float:
@@ -81,17 +83,26 @@ class Helix(RigidBody[HelixConfig]):
 
     @classmethod
     def worst_drag(cls, config: HelixConfig, fluid: FlowConfig, speed: float) -> float:
-        translation = resistance(config, fluid)[:3, :3]
-        return float(np.linalg.eigvalsh(translation)[-1]) * speed
+        """As in `Device`: the larger of creeping drag and, with inertia, filament and head alone.
+
+        The filament is then a cylinder across the flow, as long as it is (`inertial_drag`).
+        """
+        creeping = float(np.linalg.eigvalsh(resistance(config, fluid)[:3, :3])[-1]) * speed
+        mu, rho = fluid.viscosity, fluid.density
+        inertial = inertial_drag(
+            config.filament_length, config.filament_diameter / 2, mu, rho, speed
+        )
+        if config.head:
+            size = config.head.diameter
+            ball = 1.0 + inertial_excess(speed * size * rho / mu)
+            inertial += 3 * np.pi * mu * size * ball * speed
+        return max(creeping, inertial)
 
     @classmethod
     def facts(cls, config: HelixConfig, fluid: FlowConfig) -> DeviceFacts:
         parts = parts_of(config)
-        length = config.pitch * config.turns + config.filament_diameter
-        if config.head:
-            length += config.head.diameter
         return DeviceFacts(
-            length=length,
+            length=config.length,
             width=config.width,
             thickness=config.width,
             moment=config.moment,

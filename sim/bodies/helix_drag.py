@@ -38,7 +38,7 @@ class Parts(NamedTuple):
 
 def parts_of(config: HelixConfig) -> Parts:
     """Return the parts of a helix whose axis is x."""
-    whole = config.turns * config.turn_length
+    whole = config.filament_length
     n = max(4, round(whole / (CORE * config.filament_diameter / 2)))
     angle = 2 * np.pi * config.turns * ((np.arange(n) + 0.5) / n - 0.5)
     radius, sign = config.helix_diameter / 2, config.sense

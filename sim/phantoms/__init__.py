@@ -1,4 +1,4 @@
-"""Vessel phantoms: drawn from tubes, or taken from the arteries of a CT."""
+"""Vessel phantoms: drawn as tubes, by hand or from a seed; taken from a CT or a user's mesh."""
 
 from mmdtwin.sim.phantoms.build import build_vessel
 from mmdtwin.sim.phantoms.vessel import Vessel

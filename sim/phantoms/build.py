@@ -26,7 +26,7 @@ from mmdtwin.sim.phantoms.vessel import Vessel
 from mmdtwin.sim.phantoms.voxelised import SplitWall, voxelised
 from mmdtwin.vessel import Branch, VesselMap
 
-VERSION = 3  # of the code and the CT labels behind a geometry; part of the cache's key
+VERSION = 4  # of the code and the CT labels behind a geometry; part of the cache's key
 SPACING = 0.25e-3  # m between centreline points
 TAPER_WINDOW = 1.5e-3  # m; towards a cap the room shrinks step by step, before it hardly at all
 TAPER = 0.97  # a point with this share of the room one window farther in is clear of the cap
@@ -68,6 +68,7 @@ def _build(config: VesselConfig) -> Vessel:
             config = random_tree(config)
         tree, field = trace(config)
     field = one_piece(field)
+    drawn = not isinstance(config, CtConfig)
     surface = Surface.of(field)
     if surface.handles:
         raise UserError(
@@ -75,7 +76,10 @@ def _build(config: VesselConfig) -> Vessel:
             "itself; move their way points apart or lower their radius"
         )
     distance = distance_field(field, surface)
-    return Vessel(_map(tree, surface, field), surface, RefinedGrid.of(distance, surface))
+    vessel_map = _map(tree, surface, field, capped=drawn)
+    if drawn:
+        _check_whole(tree, vessel_map)
+    return Vessel(vessel_map, surface, RefinedGrid.of(distance, surface))
 
 
 def vessel_of(tree: Tree, surface: Surface, voxel: float) -> Vessel:
@@ -97,7 +101,7 @@ def vessel_of(tree: Tree, surface: Surface, voxel: float) -> Vessel:
 def _map(tree: Tree, surface: Surface | SplitWall, field: Grid, capped: bool = False) -> VesselMap:
     """Centrelines that end one radius before the caps, with their inscribed radii.
 
-    Those that are `capped` already do.
+    Those that are `capped` already end where the caps begin.
     """
     joined = [node for pair in tree.nodes.values() for node in pair]
     branches = {}
@@ -116,6 +120,18 @@ def _map(tree: Tree, surface: Surface | SplitWall, field: Grid, capped: bool = F
         points = evenly(line, SPACING)
         branches[name] = Branch(points, surface.distance(points), start, end)
     return VesselMap(branches, tree.ends)
+
+
+def _check_whole(tree: Tree, vessel_map: VesselMap) -> None:
+    """Raise UserError where a drawn branch lost more than a radius of its length."""
+    for name, branch in vessel_map.branches.items():
+        drawn = float(arclength(tree.curves[name])[-1])
+        if drawn - branch.length > float(np.median(branch.radius)):
+            raise UserError(
+                f"vessel.branches.{name}: only {branch.length * 1e3:.1f} of {drawn * 1e3:.1f} mm "
+                "are joined to the tree; the lumen is too thin for the voxel beyond: raise radius "
+                "or lower voxel"
+            )
 
 
 def _inside(line: Array, field: Grid, from_end: bool) -> Array:

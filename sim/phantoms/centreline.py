@@ -217,11 +217,15 @@ def _line(
         line = _before_cap(distance, line)
     if free[0]:
         line = _before_cap(distance, line[::-1])[::-1]
+    for _ in range(CENTRINGS):  # the last stretch went straight on from where the path had bent
+        line = smoothed(_centred(distance, line, radius, free), 0.5 * sigma, step)
     return line
 
 
-def _centred(distance: Grid, line: Array, radius: float) -> Array:
-    """Move points to the middle of their sections; the ends stay.
+def _centred(
+    distance: Grid, line: Array, radius: float, free: tuple[bool, bool] = (False, False)
+) -> Array:
+    """Move points to the middle of their sections; ends stay that are not `free`.
 
     Off the middle of a circle by e, the depths at both sides differ by 2 e.
     """
@@ -229,7 +233,8 @@ def _centred(distance: Grid, line: Array, radius: float) -> Array:
     across = unit(np.cross(tangents, np.eye(3)[np.argmin(np.abs(tangents).mean(axis=0))]))
     probe = PROBE * np.maximum(distance.at(line), distance.voxel)[:, None]
     s = arclength(line)
-    hold = np.clip(np.minimum(s, s[-1] - s) / radius, 0.0, 1.0)
+    held = np.where(free, np.inf, np.stack([s, s[-1] - s], axis=1))
+    hold = np.clip(held.min(axis=1) / radius, 0.0, 1.0)
     shift = np.zeros_like(line)
     for axis in (across, np.cross(tangents, across)):
         uneven = distance.at(line + probe * axis) - distance.at(line - probe * axis)

@@ -28,7 +28,7 @@ def write_centrelines(path: Path, vessel_map: VesselMap) -> None:
 
 
 def read_centrelines(path: Path) -> dict[str, Array]:
-    """Read the points (n, 3) m of each branch; s is not needed.
+    """Read the points and radii (n, 4) m of each branch; s is not needed.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def read_centrelines(path: Path) -> dict[str, Array]:
                 f"{path}: line {number}: needs finite x, y, z and a radius above 0 (got "
                 f"{row['radius']})"
             )
-        lines.setdefault(row["branch"], []).append(values[:3])
+        lines.setdefault(row["branch"], []).append(values)
     short = [name for name, points in lines.items() if len(points) < 2]
     if short:
         raise UserError(f"{path}: branch '{short[0]}' has one point; a centreline needs two")

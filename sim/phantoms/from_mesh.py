@@ -8,6 +8,7 @@ import numpy as np
 
 from mmdtwin.config.phantom import MeshConfig
 from mmdtwin.errors import UserError
+from mmdtwin.geometry import Array
 from mmdtwin.sim.phantoms.centreline_file import read_centrelines
 from mmdtwin.sim.phantoms.curve import Tree
 from mmdtwin.sim.phantoms.surface import Surface
@@ -26,12 +27,14 @@ def load(config: MeshConfig) -> tuple[Tree, Surface]:
     """
     surface = read_wall(Path(config.wall), config.units)
     path = Path(config.centreline)
-    curves = read_centrelines(path)
+    table = read_centrelines(path)
+    curves = {name: values[:, :3] for name, values in table.items()}
     if set(curves) != set(config.branches):
         raise UserError(
             f"{path}: has the branches {', '.join(curves)}, but vessel.branches names "
             f"{', '.join(config.branches)}"
         )
+    _check_joined(path, table, config.branches)
     box = np.array([surface.vertices.min(axis=0), surface.vertices.max(axis=0)])
     for name, line in curves.items():
         outside = np.any((line < box[0]) | (line > box[1]), axis=1)
@@ -41,3 +44,17 @@ def load(config: MeshConfig) -> tuple[Tree, Surface]:
                 f"m (vessel.units: {config.units} is {UNITS[config.units]:g} m)"
             )
     return Tree(curves, dict(config.branches), config.ends), surface
+
+
+def _check_joined(path: Path, table: dict[str, Array], nodes: dict[str, tuple[str, str]]) -> None:
+    """Refuse branches whose ends at a shared node lie farther apart than the radius there."""
+    met: dict[str, Array] = {}
+    for name, pair in nodes.items():
+        for node, end in zip(pair, table[name][[0, -1]], strict=True):
+            first = met.setdefault(node, end)
+            gap = float(np.linalg.norm(end[:3] - first[:3]))
+            if gap > max(end[3], first[3]):
+                raise UserError(
+                    f"{path}: branch '{name}' is {gap * 1e3:.1f} mm from the others at '{node}'; "
+                    "branches that share a node must meet there within its radius"
+                )

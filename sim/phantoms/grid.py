@@ -8,7 +8,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array
+
+MOST_NODES = 1.5e8  # of a grid: 0.6 GB
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +34,22 @@ class Grid:
 
     @classmethod
     def around(cls, lower: ArrayLike, upper: ArrayLike, voxel: float, fill: float) -> Grid:
-        """Make a grid filled with one value that covers a box with corners in m."""
+        """Make a grid filled with one value that covers a box with corners in m.
+
+        Raises
+        ------
+        UserError
+            If it would have more than `MOST_NODES`.
+        """
         low = np.asarray(lower, float)
-        shape = np.ceil((np.asarray(upper, float) - low) / voxel).astype(int) + 1
+        size = np.asarray(upper, float) - low
+        if float(np.prod(size / voxel)) > MOST_NODES:
+            box = " x ".join(f"{side * 1e3:.0f}" for side in size)
+            raise UserError(
+                f"voxel: {voxel * 1e3:.3g} mm is too fine for a box of {box} mm; give at least "
+                f"{(float(np.prod(size)) / MOST_NODES) ** (1 / 3) * 1e3:.2g} mm"
+            )
+        shape = np.ceil(size / voxel).astype(int) + 1
         return cls(np.full(tuple(shape), fill, np.float32), low, voxel)
 
     def at(self, points: ArrayLike) -> Array:

@@ -11,6 +11,7 @@ from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array, arclength, unit
 from mmdtwin.sim.phantoms.curve import evenly
 
+NARROWEST = 4.0  # voxels across a throat, below which its facets are far off a circle
 STEEPEST = 1.0  # slope of the radius at which balls about the centreline no longer fit the lumen
 
 
@@ -57,13 +58,14 @@ def check_bends(name: str, points: Array, radius: Array) -> None:
         )
 
 
-def diseased(name: str, branch: BranchConfig, s: Array, radius: Array) -> Array:
+def diseased(name: str, branch: BranchConfig, s: Array, radius: Array, voxel: float) -> Array:
     """Return the radii (n,) m at arclengths s (n,) m with the branch's lesions.
 
     Raises
     ------
     UserError
-        If a lesion lies beyond the branch, or is too steep for its length.
+        If a lesion lies beyond the branch, is too steep for its length, or leaves a throat that a
+        grid of `voxel` m does not resolve.
     """
     result = radius.copy()
     for key, lesions in (("stenosis", branch.stenosis), ("aneurysm", branch.aneurysm)):
@@ -80,6 +82,14 @@ def diseased(name: str, branch: BranchConfig, s: Array, radius: Array) -> Array:
                     f"of radius; give more than {least * 1e3:.2f} mm"
                 )
             result *= 1.0 + change * bump
+    for lesion in branch.stenosis:
+        throat = 2.0 * float(np.interp(lesion.position, s, result))
+        if throat < NARROWEST * voxel:
+            raise UserError(
+                f"vessel.branches.{name}.stenosis.degree: {lesion.degree:g} leaves a throat of "
+                f"{throat * 1e3:.2f} mm, less than {NARROWEST:g} voxels of {voxel * 1e3:.3g} mm; "
+                f"lower degree, or voxel to {throat / NARROWEST * 1e3:.2g} mm"
+            )
     return result
 
 

@@ -22,6 +22,7 @@ from mmdtwin.sim.phantoms.voxelised import SplitWall, winding
 VOXEL = 0.3e-3  # m, at most; a quarter of the wall's thickness if that is less
 MARGIN = 3  # voxels round the solid, and of depth to which distances are taken
 LONGEST = 2.0  # voxels, side of the triangles that distances are taken to
+MOST_DISTANCES = 5e6  # of nodes from the wall: one to two minutes
 BARBS = 3  # on a connector
 BARB = 0.12  # height of a barb over the connector's radius
 LEAST_WALL = 0.4e-3  # m of wall left in a connector: two beads of a usual nozzle
@@ -71,13 +72,11 @@ def printable(vessel: Vessel, thickness: float, connector: Connector | None = No
     Raises
     ------
     UserError
-        If a connector is thinner than the wall that it needs.
+        If a connector is thinner than the wall that it needs, or the wall takes too many nodes.
     """
     ends = _ends(vessel)
-    if connector is not None and (connector.radius or np.inf) < 2 * LEAST_WALL:
-        raise UserError(
-            f"connector radius: leaves no bore; give at least {2 * LEAST_WALL * 1e3:.1f} mm"
-        )
+    if connector is not None:
+        check_radius(connector.radius, "connector radius")
     voxel = min(VOXEL, thickness / 4)
     reach = thickness + MARGIN * voxel + (connector.length if connector else 0.0)
     lower, upper = vessel.vertices.min(axis=0) - reach, vessel.vertices.max(axis=0) + reach
@@ -93,13 +92,27 @@ def printable(vessel: Vessel, thickness: float, connector: Connector | None = No
         bore = end.radius
         if connector is not None:
             profile = _profile(connector, end, along, thickness)
-            bore = min(bore, (connector.radius or np.inf) - LEAST_WALL)
+            bore = min(bore, np.inf if connector.radius is None else connector.radius - LEAST_WALL)
             pipe = np.minimum(profile - aside, connector.length - along)
             solid[near] = np.maximum(solid[near], np.minimum(pipe, along + thickness))
         bored = np.minimum(bore - aside, along + end.radius)
         openings[near] = np.maximum(openings[near], bored)
     solid = np.minimum(solid, -np.maximum(lumen, openings))
     return Surface.of(one_piece(Grid(solid, grid.origin, voxel)))
+
+
+def check_radius(radius: float | None, name: str) -> None:
+    """Raise UserError if a connector of an outer radius in m has no room for a bore."""
+    if radius is not None and radius < 2 * LEAST_WALL:
+        raise UserError(
+            f"{name}: {radius * 1e3:.3g} mm leaves no bore; give at least "
+            f"{2 * LEAST_WALL * 1e3:.1f} mm ({2 * LEAST_WALL:g} m)"
+        )
+
+
+def _outer(connector: Connector, end: _End, thickness: float) -> float:
+    """Outer radius of a connector without barbs, m."""
+    return end.radius + thickness if connector.radius is None else connector.radius
 
 
 def _ends(vessel: Vessel) -> list[_End]:
@@ -119,6 +132,13 @@ def _lumen(grid: Grid, vessel: Vessel, thickness: float) -> NDArray[np.float32]:
     beyond = thickness + deep
     shell = grown(inside, int(np.ceil(beyond / grid.voxel)))
     shell &= ~ndimage.binary_erosion(inside, iterations=2 * MARGIN)
+    count = int(np.count_nonzero(shell))
+    if count > MOST_DISTANCES:
+        raise UserError(
+            f"wall: {thickness * 1e3:.3g} mm round this vessel takes {count / 1e6:.1f} million "
+            f"nodes of {grid.voxel * 1e3:.2g} mm, and {MOST_DISTANCES / 1e6:.0f} are allowed; give "
+            f"{'a thinner wall' if grid.voxel == VOXEL else 'a thicker wall'}"
+        )
     wanted = np.nonzero(shell)
     distance = SplitWall(vessel.surface, LONGEST * grid.voxel).distance(grid.nodes(wanted))
     values = np.where(inside, np.float32(deep), np.float32(-beyond))
@@ -133,7 +153,7 @@ def _near(
     radius = CLEARED * (end.radius + thickness)
     far = 2.0 * end.radius + thickness  # the cap is about one radius beyond a centreline's end
     if connector is not None:
-        radius = max(radius, (1.0 + BARB) * (connector.radius or end.radius + thickness))
+        radius = max(radius, (1.0 + BARB) * _outer(connector, end, thickness))
         far += connector.length
     radius += grid.voxel
     back = end.at - end.direction * (end.radius + thickness)
@@ -159,7 +179,7 @@ def _cylinder(grid: Grid, near: tuple[slice, slice, slice], end: _End) -> tuple[
 
 def _profile(connector: Connector, end: _End, along: Array, thickness: float) -> Array:
     """Outer radius of a connector along its axis, m."""
-    radius = connector.radius or end.radius + thickness
+    radius = _outer(connector, end, thickness)
     if not connector.barbed:
         return np.full_like(along, radius)
     pitch = connector.length / BARBS

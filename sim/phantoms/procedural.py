@@ -8,6 +8,7 @@ from scipy.interpolate import CubicSpline
 from mmdtwin.config.branch import BranchConfig
 from mmdtwin.config.phantom import ProceduralConfig
 from mmdtwin.geometry import Array, arclength
+from mmdtwin.sim.phantoms.apart import check_apart
 from mmdtwin.sim.phantoms.curve import Tree, evenly
 from mmdtwin.sim.phantoms.grid import Grid, blended
 from mmdtwin.sim.phantoms.lesions import check_bends, diseased, waved
@@ -27,9 +28,12 @@ def trace(config: ProceduralConfig) -> tuple[Tree, Grid]:
     Raises
     ------
     UserError
-        If a lesion does not fit its branch, or waves bend it too sharply.
+        If a lesion does not fit its branch or the voxel, waves bend a branch too sharply, branches
+        lie in each other, or the grid would be too large.
     """
-    curves = {name: _curve(name, branch) for name, branch in config.branches.items()}
+    curves = {name: _curve(name, b, config.voxel) for name, b in config.branches.items()}
+    nodes = {name: (b.start, b.end) for name, b in config.branches.items()}
+    check_apart(curves, nodes, config.ends)
     points = np.concatenate([p for p, _ in curves.values()])
     reach = max(float(r.max()) for _, r in curves.values()) + MARGIN * config.voxel + config.blend
     lower, upper = points.min(axis=0) - reach, points.max(axis=0) + reach
@@ -41,13 +45,13 @@ def trace(config: ProceduralConfig) -> tuple[Tree, Grid]:
         values = blended(values, tube.values, config.blend)
     tree = Tree(
         curves={name: p for name, (p, _) in curves.items()},
-        nodes={name: (b.start, b.end) for name, b in config.branches.items()},
+        nodes=nodes,
         ends=config.ends,
     )
     return tree, Grid(values, field.origin, config.voxel)
 
 
-def _curve(name: str, branch: BranchConfig) -> tuple[Array, Array]:
+def _curve(name: str, branch: BranchConfig, voxel: float) -> tuple[Array, Array]:
     """Points (n, 3) m every `STEP` and radii (n,) m of a branch."""
     way = np.array(branch.points)
     knots = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=1))])
@@ -61,4 +65,4 @@ def _curve(name: str, branch: BranchConfig) -> tuple[Array, Array]:
     radius = np.interp(at, np.linspace(0.0, 1.0, len(given)), given)
     if branch.tortuosity:
         check_bends(name, points, radius)
-    return points, diseased(name, branch, arclength(points), radius)
+    return points, diseased(name, branch, arclength(points), radius, voxel)

@@ -15,6 +15,7 @@ from mmdtwin.sim.phantoms.surface import Surface
 UNITS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "inch": 25.4e-3}  # m
 SMALLEST, LARGEST = 3e-3, 0.6  # m, extent of a vessel between a device's length and a patient's
 SUFFIXES = (".stl", ".obj", ".ply")
+ROUNDING = 5e-7  # of the largest coordinate, by which a corner may be off: four float32 steps
 
 
 def read_wall(path: Path, units: str, scale: float = 1.0) -> Surface:
@@ -36,11 +37,11 @@ def read_wall(path: Path, units: str, scale: float = 1.0) -> Surface:
         cross each other, or a size that only another unit explains.
     """
     vertices, faces = _read(path)
+    _check_size(path, vertices, units, scale)
     factor = UNITS[units] * scale
-    _check_size(path, vertices, units, factor)
     surface = Surface(vertices * factor, faces)
     _check_closed(path, surface)
-    crossing, where = crossings(surface)
+    crossing, where = crossings(surface, ROUNDING * float(np.abs(surface.vertices).max()))
     if crossing:
         place = ", ".join(f"{x:.4g}" for x in where / factor)
         raise UserError(
@@ -71,19 +72,28 @@ def _read(path: Path) -> tuple[Array, NDArray[np.int32]]:
     return np.asarray(mesh.vertices, float), np.asarray(mesh.faces, np.int32)
 
 
-def _check_size(path: Path, vertices: Array, units: str, factor: float) -> None:
-    extent = float(np.ptp(vertices, axis=0).max())
-    if SMALLEST <= extent * factor <= LARGEST:
-        return
-    fitting = [
-        name for name, unit in UNITS.items()
-        if 2 * SMALLEST <= extent * unit * factor / UNITS[units] <= LARGEST / 2
-    ]  # fmt: skip
-    hint = f"; are its units {' or '.join(fitting)}?" if fitting else ""
-    raise UserError(
-        f"{path}: with units {units} it is {extent * factor * 1e3:.4g} mm large, which no vessel "
-        f"phantom is ({SMALLEST * 1e3:.0f} to {LARGEST * 1e3:.0f} mm){hint}"
-    )
+def _check_size(path: Path, vertices: Array, units: str, scale: float) -> None:
+    extent = float(np.ptp(vertices, axis=0).max()) * scale
+    fitting = [n for n, unit in UNITS.items() if 2 * SMALLEST <= extent * unit <= LARGEST / 2]
+    also, hint = f" and --scale {scale:g}", ""
+    if scale == 1.0:
+        also, hint = "", f"; are its units {' or '.join(fitting)}?" if fitting else ""
+    check_extent(f"{path}: with units {units}{also}", extent * UNITS[units], hint)
+
+
+def check_extent(what: str, extent: float, hint: str = "") -> None:
+    """Refuse a wall that is `extent` m large if no vessel phantom is.
+
+    Raises
+    ------
+    UserError
+        Which begins with `what` and ends with `hint`.
+    """
+    if not SMALLEST <= extent <= LARGEST:
+        raise UserError(
+            f"{what} it is {extent * 1e3:.4g} mm large, which no vessel phantom is "
+            f"({SMALLEST * 1e3:.0f} to {LARGEST * 1e3:.0f} mm){hint}"
+        )
 
 
 def _check_closed(path: Path, surface: Surface) -> None:
@@ -109,32 +119,35 @@ def _check_closed(path: Path, surface: Surface) -> None:
         raise UserError(f"{path}: is inside out: its normals face the lumen; flip them outwards")
 
 
-def crossings(surface: Surface) -> tuple[int, Array]:
-    """Return how many pairs of triangles cross each other, and a corner (3,) m of the first."""
+def crossings(surface: Surface, rounding: float) -> tuple[int, Array]:
+    """Return how many pairs of triangles cross each other, and a corner (3,) m of the first.
+
+    Corners may be off by `rounding` m: what crosses by no more, touches.
+    """
     corners = surface.corners
     axis = int(np.ptp(surface.vertices, axis=0).argmax())
     low, high = corners[:, :, axis].min(axis=1), corners[:, :, axis].max(axis=1)
     order = np.argsort(low)
-    count, first = _sweep(corners[order], surface.faces[order], low[order], high[order])
+    count, first = _sweep(corners[order], surface.faces[order], low[order], high[order], rounding)
     return int(count), corners[order][first, 0]
 
 
 @njit(cache=True)
-def _sweep(corners, faces, low, high):  # type: ignore[no-untyped-def]
+def _sweep(corners, faces, low, high, rounding):  # type: ignore[no-untyped-def]
     """Count crossings among triangles sorted by where they begin along an axis."""
     count, found = 0, 0
     for s in range(low.size):
         for t in range(s + 1, low.size):
             if low[t] > high[s]:
                 break
-            if _cross(corners[s], faces[s], corners[t], faces[t]):
+            if _cross(corners[s], faces[s], corners[t], faces[t], rounding):
                 found = s if count == 0 else found
                 count += 1
     return count, found
 
 
 @njit(cache=True)
-def _cross(a, ids_a, b, ids_b):  # type: ignore[no-untyped-def]
+def _cross(a, ids_a, b, ids_b, rounding):  # type: ignore[no-untyped-def]
     """True if a side of one triangle passes through the other; sides that meet it do not count."""
     for axis in range(3):
         if min(a[0, axis], a[1, axis], a[2, axis]) > max(b[0, axis], b[1, axis], b[2, axis]):
@@ -143,9 +156,11 @@ def _cross(a, ids_a, b, ids_b):  # type: ignore[no-untyped-def]
             return False
     for k in range(3):
         i, j = k, (k + 1) % 3
-        if not (_among(ids_a[i], ids_b) or _among(ids_a[j], ids_b)) and _pierces(a[i], a[j], b):
+        apart = not (_among(ids_a[i], ids_b) or _among(ids_a[j], ids_b))
+        if apart and _pierces(a[i], a[j], b, rounding):
             return True
-        if not (_among(ids_b[i], ids_a) or _among(ids_b[j], ids_a)) and _pierces(b[i], b[j], a):
+        apart = not (_among(ids_b[i], ids_a) or _among(ids_b[j], ids_a))
+        if apart and _pierces(b[i], b[j], a, rounding):
             return True
     return False
 
@@ -156,13 +171,24 @@ def _among(vertex, ids):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _pierces(p, q, t):  # type: ignore[no-untyped-def]
-    """True if the segment pq passes through the inside of triangle t, by signs of volumes."""
+def _pierces(p, q, t, rounding):  # type: ignore[no-untyped-def]
+    """True if the segment pq passes through the inside of triangle t, by signs of volumes.
+
+    A volume that rounding may have changed from 0, by a height times a base, counts as 0.
+    """
     below, above = _volume(p, t[0], t[1], t[2]), _volume(q, t[0], t[1], t[2])
     if below * above >= 0.0:
         return False
+    base = max(_square(t[0], t[1]), _square(t[1], t[2]), _square(t[2], t[0]), _square(p, q))
+    if min(abs(below), abs(above)) <= rounding * base:
+        return False
     u, v, w = _volume(p, q, t[0], t[1]), _volume(p, q, t[1], t[2]), _volume(p, q, t[2], t[0])
     return (u > 0.0 and v > 0.0 and w > 0.0) or (u < 0.0 and v < 0.0 and w < 0.0)
+
+
+@njit(cache=True)
+def _square(a, b):  # type: ignore[no-untyped-def]
+    return (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2
 
 
 @njit(cache=True)

@@ -37,7 +37,7 @@ class Floor:
     def sdf_gradient(self, points):
         return self.sdf(points), np.tile([0.0, 0.0, 1.0], (len(points), 1))
 
-    def tube(self, point):
+    def tube(self, _):
         return np.array([1.0, 0.0, 0.0]), np.inf
 
 

@@ -1,9 +1,6 @@
 """What the tests of the droplet share: making it, driving it, walls in closed form."""
 
 import numpy as np
-import pybullet
-import pytest
-from pybullet_utils.bullet_client import BulletClient
 
 from mmdtwin.config import DropletConfig, FlowConfig, load
 from mmdtwin.sim.bodies import Ambient, Medium
@@ -11,14 +8,6 @@ from mmdtwin.sim.bodies.droplet import Droplet
 
 DROPLET = load(DropletConfig, "devices", "droplet-ferrofluid")
 BLOOD = FlowConfig(inlet="a", viscosity=4e-3, density=1060.0)
-
-
-@pytest.fixture
-def client():
-    c = BulletClient(connection_mode=pybullet.DIRECT)
-    c.setPhysicsEngineParameter(numSubSteps=0)
-    yield c
-    c.disconnect()
 
 
 def make(client, fluid=BLOOD, gravity=(0, 0, 0), wall=None, **changes):

@@ -115,6 +115,32 @@ def errors(found, case):
     return abs(found[0] - case[2]), np.hypot(found[1] - case[3], found[2] - case[4])
 
 
+def draw_errors(loads, angle, place):
+    """Return what draws the errors of bending: angle in deg and place in % of L over lambda."""
+
+    def draw(axes):
+        axes.loglog(loads, angle, "o", label="tip angle, deg")
+        axes.loglog(loads, 100 * place, "s", label="tip place, % of L")
+        axes.set(xlabel="magnetic load $M B A L^2 / EI$", ylabel="error")
+        axes.legend()
+
+    return draw
+
+
+def draw_order(cells, found):
+    """Return what draws errors (n, 2) over the number of cells, beside a slope of 2."""
+
+    def draw(axes):
+        cells_, scale = np.asarray(cells, float), (cells[0] / np.asarray(cells)) ** 2
+        for column, label in enumerate(("tip angle, deg", "tip place, share of L")):
+            axes.loglog(cells_, found[:, column], "o-", label=label)
+            axes.loglog(cells_, found[0, column] * scale, "k:", lw=1)
+        axes.set(xlabel="cells over the length (dotted: order 2)", ylabel="error")
+        axes.legend()
+
+    return draw
+
+
 def cantilever_frequency(config, fluid):
     """First bending frequency, Hz, by Euler and Bernoulli, with pi/4 rho w^2 of fluid."""
     stiffness, area, width = section(config)

@@ -119,9 +119,6 @@ def test_reference_beside_a_plane_is_goldman_cox_and_brenners():
     assert exact.normal(0.5431) == pytest.approx(3.0361, rel=1e-3)  # Brenner 1961
 
 
-FACTORS = {ALONG: "F_t", ROLL: "T_r", SHEAR: "F_s", SHEAR_TORQUE: "T_s"}
-
-
 def test_plane_factors_are_the_exact_ones(claim):
     worst = dict.fromkeys(("F_t", "T_r", "F_s", "T_s", "normal", "T_t"), 0.0)
     for gap in (5.0, 1.0, 0.3, 0.06, 0.02, 0.005):

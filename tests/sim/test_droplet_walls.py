@@ -2,10 +2,19 @@
 
 import numpy as np
 import pytest
-from droplets import BLOOD, DROPLET, Floor, Fork, Slit, client, make, run, uniform  # noqa: F401
+from droplets import BLOOD, DROPLET, Floor, Fork, Slit, make, run, uniform
+
+from mmdtwin.sim.client import connect
 
 AREA = "droplet"  # of the claims in the validation report
 G = 9.80665
+
+
+@pytest.fixture
+def client():
+    c = connect()
+    yield c
+    c.disconnect()
 
 
 def pulled(droplet, along, axis=0, field=3e-3):

@@ -378,6 +378,16 @@ def test_on_a_slope_it_sticks_or_slides_as_coulomb_says(client, angle, slides, c
     assert gel.contacts() > 0 and (gel.wall_distances() < 1e-6).all()
 
 
+def test_it_comes_up_no_higher_than_it_fell_from(client):
+    """0.5 um: it lands on a corner, which bears all of it, and rings."""
+    gel = make(client, VACUUM, G / 40, Plane([0, 0, 1]))
+    gel.place(np.array([0, 0, 20e-6 - (gel.surface()[0][:, 2]).min()]), np.eye(3))
+    start, heights = gel.centre()[2], []
+    run(client, gel, 0.1, lambda _: heights.append(gel.centre()[2]))
+    assert min(heights) < start - 10e-6  # the wall is met 10 um ahead
+    assert max(heights) < start + 0.5e-6
+
+
 # In the world
 
 
@@ -461,7 +471,7 @@ def test_configurations_know_their_number_of_nodes(changes):
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("length", 3.0, "3e-3"),
+        ("length", 3.0, "then write 0.003"),
         ("width", 4e-3, "length >= width >= thickness"),
         ("poisson_ratio", 0.499, "poisson_ratio"),
         ("layers", 9, "layers"),

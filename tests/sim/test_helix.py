@@ -7,6 +7,7 @@
 | torque, speed per turn | resistive-force theory | 5 %, 25 %: the theory's own |
 | swimming speed | proportional to the rate | 0.5 %: numerical |
 | the same | free of force on its axis | 6 %: its axis goes round a cone of 4 deg |
+| its worst drag | measured C_D of a cylinder across flow | 25 %: two fits of one curve |
 | step-out | m B = torque of the freely swimming helix | 5 %: the contract |
 | a screw's advance | lead times rate, Nat Commun 2022's figures | 1 %: creep of the contact |
 """
@@ -172,17 +173,17 @@ def test_it_swims_in_proportion_to_its_rate_up_to_step_out(client, claim):
 def test_it_steps_out_where_the_torque_ends(client, claim):
     limit = step_out(SWIMMER)
     held = make(client)
-    slow, below, _ = turn(client, held, 0.97 * limit, 3.0)
+    slow, below, _ = turn(client, held, 0.98 * limit, 3.0)
     held.remove()
     lost = make(client)
-    fast, above, _ = turn(client, lost, 1.03 * limit, 3.0)
+    fast, above, _ = turn(client, lost, 1.02 * limit, 3.0)
     claim(
         "step-out frequency of a helix",
-        parameters="`helix-swimmer` in blood, 10 mT, driven at 0.97 and 1.03 of the prediction",
+        parameters="`helix-swimmer` in blood, 10 mT, driven at 0.98 and 1.02 of the prediction",
         reference=f"m B = torque of the freely swimming helix: {limit:.2f} Hz",
         acceptance="5 %: follows below, not above",
         result=f"turns at {below / limit:.3f} and {above / limit:.3f} of it",
-        holds=abs(below / limit - 0.97) < 0.005 and above < 0.95 * limit,
+        holds=abs(below / limit - 0.98) < 0.005 and above < 0.95 * limit,
     )
     assert fast < slow
 
@@ -215,6 +216,27 @@ def test_beyond_the_theorys_range_is_an_error(client):
         helix.check(Ambient.uniform(len(helix.points), flow=(0, speed, 0)))
 
 
+@pytest.mark.parametrize("speed", [0.1, 0.3, 1.0])
+def test_its_worst_drag_has_inertia(speed):
+    """Against the measured drag of a cylinder across flow, Re 2.7-27 in blood.
+
+    C_D of C. Wieselsberger, Phys. Z. 22 (1921) 321, as Sucker and Brauer, Waerme- und
+    Stoffuebertrag. 8 (1975) 149, fit it; 25 %: the law is up to 19 % above the fit.
+    """
+    c = SWIMMER
+    re = speed * c.filament_diameter * BLOOD.density / BLOOD.viscosity
+    coefficient = 1.18 + 6.8 / re**0.89 + 1.96 / re**0.5 - 4e-4 * re / (1 + 3.64e-7 * re**2)
+    area = c.filament_diameter * c.turns * c.turn_length
+    expected = coefficient * 0.5 * BLOOD.density * speed**2 * area
+    assert Helix.worst_drag(c, BLOOD, speed) == pytest.approx(expected, rel=0.25)
+
+
+def test_its_worst_drag_is_creeping_where_it_is_slow():
+    creeping = np.linalg.eigvalsh(resistance(SWIMMER, BLOOD)[:3, :3])[-1]
+    assert Helix.worst_drag(SWIMMER, BLOOD, 1e-4) == pytest.approx(creeping * 1e-4)
+    assert Helix.worst_drag(SWIMMER, BLOOD, 0.0) == 0.0
+
+
 # A screw in a lumen
 
 NARROW = TubeWall(0.6e-3)
@@ -222,7 +244,7 @@ NARROW = TubeWall(0.6e-3)
 
 def test_a_screw_advances_by_its_lead_in_a_turn(client, claim):
     found = {}
-    for frequency in (0.25, 0.5, 1.0):
+    for frequency in (0.25, 0.5, 1.0, 2.0):
         screw = make(client, SCREW, NARROW)
         speed, rate, _ = turn(client, screw, frequency, 3.0)
         screw.remove()
@@ -231,7 +253,7 @@ def test_a_screw_advances_by_its_lead_in_a_turn(client, claim):
     off = max(abs(speed / (0.36e-3 * f) - 1) for f, speed in found.items())
     claim(
         "a wall-driven screw advances by its lead in a turn",
-        parameters="`screw-stent` in a lumen of 1.2 mm, 10 mT turning at 0.25, 0.5 and 1 Hz",
+        parameters="`screw-stent` in a lumen of 1.2 mm, 10 mT turning at 0.25, 0.5, 1 and 2 Hz",
         reference="Nat Commun 2022: 0.36 mm a turn, 0.18 mm/s at 0.5 Hz",
         acceptance="1 %: creep of the contact",
         result=f"{1e3 * found[0.5]:.3f} mm/s at 0.5 Hz; largest difference {off:.2%}",
@@ -285,6 +307,8 @@ def test_a_screw_in_a_wide_lumen_does_not_grip(client):
         ({"filament_diameter": 0.7e-3}, "below helix_diameter"),
         ({"filament_diameter": 0.55e-3}, "slender-body theory"),
         ({"turns": 0}, "turns"),
+        ({"filament_diameter": 5e-6}, "at most 1500 of its radii long"),
+        ({"turns": 9}, "at most 10 of its widths long"),
         ({"handedness": "both"}, "handedness"),
         ({"head": {"diameter": 2e-3, "density": 2000}}, "head.diameter"),
         ({"thread": {"lead": 1e-3, "expanded_diameter": 0.5e-3, "stiffness": 1, "traction": 1}},

@@ -117,6 +117,15 @@ def test_branches_that_do_not_meet_are_refused(data) -> None:
         parse(PhantomConfig, data, "test")
 
 
+@pytest.mark.parametrize("key", ["access", "destinations"])
+def test_unknown_branches_of_tasks_are_one_clear_line(data, key: str) -> None:
+    data[key] = ["nobranch"]
+    with pytest.raises(
+        ConfigError, match=rf"{key}: unknown branch 'nobranch'; allowed: left, right, trunk"
+    ):
+        parse(PhantomConfig, data, "test")
+
+
 def test_loops_are_refused(data) -> None:
     branches = data["vessel"]["branches"]
     branches["left"]["points"][-1] = branches["right"]["points"][-1]
@@ -130,7 +139,7 @@ def test_a_separate_tree_is_refused(data) -> None:
     data["vessel"]["branches"]["lost"] = {
         "start": "a", "end": "b", "points": points, "radius": [1e-3],
     }  # fmt: skip
-    with pytest.raises(ConfigError, match="connected"):
+    with pytest.raises(ConfigError, match="apart from 'trunk' are: lost"):
         parse(PhantomConfig, data, "test")
 
 

@@ -10,7 +10,7 @@ from mmdtwin.sim.phantoms.grid import Grid, distance_and_normal
 AREA = "vessels"
 
 
-@pytest.mark.parametrize("name", ["bifurcation", "ct-aorta"])
+@pytest.mark.parametrize("name", ["bifurcation", "narrow-fork", "ct-aorta"])
 def test_facets_lie_within_10_um_of_the_signed_distance(name, tmp_path, monkeypatch, claim) -> None:
     """The mesh is the wall; contact with a device asks for 10 um."""
     monkeypatch.setenv("MMDTWIN_CACHE", str(tmp_path))
@@ -26,6 +26,16 @@ def test_facets_lie_within_10_um_of_the_signed_distance(name, tmp_path, monkeypa
         result=f"{farthest * 1e6:.1f} um",
         holds=farthest < 10e-6,
         limits="deep in the lumen, on its axis, the distance reads up to 0.9 voxels low",
+    )
+    surface = vessel.surface
+    claim(
+        "the wall is closed, in one piece, without handles, and faces outwards",
+        parameters=f"`{name}`, {len(vessel.faces)} triangles",
+        reference="every edge in two triangles that agree; Euler number; enclosed volume",
+        acceptance="watertight, no handles, volume > 0: a printer and a contact need no less",
+        result=f"watertight: {surface.watertight}, handles: {surface.handles}, "
+        f"volume {surface.volume * 1e9:.0f} mm3",
+        holds=surface.watertight and surface.handles == 0 and surface.volume > 0,
     )
     again = build_vessel(load(PhantomConfig, "phantoms", name))  # from the cache
     assert np.array_equal(again.sdf(points[:1000]), vessel.sdf(points[:1000]))

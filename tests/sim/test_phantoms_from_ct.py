@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import trimesh
 from scipy.ndimage import gaussian_filter1d
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
@@ -20,6 +21,8 @@ from mmdtwin.config import PhantomConfig, load
 from mmdtwin.errors import UserError
 from mmdtwin.sim.anatomy import load_artery_labels
 from mmdtwin.sim.phantoms import Vessel, build_vessel
+from mmdtwin.sim.phantoms.label_table import read_label_table
+from mmdtwin.sim.phantoms.segmentation import read_segmentation
 
 AREA = "vessels"
 
@@ -225,7 +228,10 @@ def scan(folder: Path) -> list[str]:
 def test_the_largest_piece_is_kept_and_said_so(folder: Path, scan: list[str]) -> None:
     text = run("from-ct", *scan, "--label", 7, "--out", folder / "mine.yaml")
     assert "largest of 2 pieces" in text
-    assert built(folder / "mine.yaml").surface.volume < 1.1 * 18e-3 * np.pi * 3e-3**2 * 1.3
+    surface = built(folder / "mine.yaml").surface
+    counted = int(np.asarray(nibabel.load(scan[1]).dataobj).astype(bool).sum()) - 1  # of 1 mm3
+    assert surface.volume == pytest.approx(counted * 1e-9, rel=0.01)
+    assert trimesh.Trimesh(surface.vertices, surface.faces, process=False).body_count == 1
 
 
 @pytest.mark.parametrize(
@@ -233,8 +239,13 @@ def test_the_largest_piece_is_kept_and_said_so(folder: Path, scan: list[str]) ->
     [
         (["--label", "3"], r"--label 3: does not occur in .*labels\.nii\.gz; there are: 7"),
         (["--label", "aorta"], "--label aorta: a name needs --names"),
+        (["--label", "--5"], "--label --5: a name needs --names"),
+        (["--label", "\u00b2"], "--label \u00b2: a name needs --names"),
+        (["--label", "7", "--scale", "100"], "--scale 100: it is .* mm large"),
+        (["--label", "7", "--scale", "0.06", "--voxel", "5e-5"], r"--scale 0\.06: it is 1\.\d+ mm"),
+        (["--label", "7", "--scale", "20", "--voxel", "5e-5"], "--voxel: 0.05 mm is too fine"),
         (["--label", "7", "--out", "mine.txt"], r"--out mine\.txt: .* ending in \.yaml"),
-        (["--label", "7", "--smoothing", "0.02"], "--smoothing: wipes out the lumen"),
+        (["--label", "7", "--smoothing", "0.02"], "--smoothing: 0.02 wipes out the lumen"),
     ],
 )
 def test_wrong_options_are_refused(
@@ -243,7 +254,51 @@ def test_wrong_options_are_refused(
     monkeypatch.chdir(folder)
     with pytest.raises(UserError, match=message):
         CliRunner().invoke(app, ["from-ct", *scan, *extra], catch_exceptions=False)
-    assert not (folder / "phantom.yaml").exists()
+    assert not list(folder.glob("phantom.*"))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [["--smoothing", "inf"], ["--smoothing", "nan"], ["--scale", "inf"], ["--scale", "1e9"]],
+)
+def test_options_that_are_no_lengths_are_refused(scan: list[str], extra: list[str]) -> None:
+    result = CliRunner().invoke(app, ["from-ct", *scan, "--label", "7", *extra])
+    assert result.exit_code == 2
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_truncated_volumes_are_refused(scan: list[str], which: int) -> None:
+    data = Path(scan[which]).read_bytes()
+    Path(scan[which]).write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(UserError, match=f"{Path(scan[which]).name}: cannot be read as NIfTI"):
+        CliRunner().invoke(app, ["from-ct", *scan, "--label", "7"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["id,name,r,g,b\n1,aorta,220,20,60\n", "1\taorta\t220\t20\n2\tleft vein\t0\t0\n",
+     "name;r;id\naorta;220;1\n", "#table\n1 aorta 220 20 60 255\n"],
+)  # fmt: skip
+def test_label_tables(folder: Path, text: str) -> None:
+    (folder / "names.csv").write_text(text)
+    assert read_label_table(folder / "names.csv")["aorta"] == 1
+
+
+def test_a_table_with_two_numbers_for_a_name_is_refused(folder: Path) -> None:
+    (folder / "names.csv").write_text("artery,1,aorta\nartery,2,carotid\n")
+    with pytest.raises(UserError, match=r"names\.csv: 'artery' is 1 and 2; name the columns"):
+        read_label_table(folder / "names.csv")
+
+
+def test_units_of_a_volume_are_honoured(folder: Path) -> None:
+    size = np.array([1e-3, 1e-3, 1e-3])
+    mask, _ = voxels(arc(12e-3, 1.5, 3e-3), size)
+    for unit, length in (("mm", 1e-3), ("meter", 1.0), ("micron", 1e-6)):
+        image = nibabel.Nifti1Image(mask.astype(np.uint8), np.diag([*(size / length), 1.0]))
+        image.header.set_xyzt_units(unit)
+        nibabel.save(image, folder / f"{unit}.nii.gz")
+        path = folder / f"{unit}.nii.gz"
+        assert read_segmentation(path, path, ["1"]).spacing == pytest.approx(size, rel=1e-5)
 
 
 def test_grids_that_differ_and_files_that_are_no_volumes_are_refused(

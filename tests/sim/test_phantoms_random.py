@@ -13,6 +13,8 @@ from mmdtwin.errors import ConfigError, UserError
 from mmdtwin.sim.phantoms import build_vessel
 from mmdtwin.sim.phantoms.random_tree import random_tree
 
+AREA = "vessels"
+
 
 def config(**changes: object) -> PhantomConfig:
     data, _ = read("phantoms", "random-tree")
@@ -59,7 +61,7 @@ def test_radii_angles_and_extent_follow_the_law(seed: int, levels: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 11, 222])
-def test_built_trees_are_sound(seed: int, tmp_path: Path, monkeypatch) -> None:
+def test_built_trees_are_sound(seed: int, tmp_path: Path, monkeypatch, claim) -> None:
     monkeypatch.setenv("MMDTWIN_CACHE", str(tmp_path))
     drawn = config(seed=seed, voxel=0.3e-3)
     vessel = build_vessel(drawn)
@@ -69,12 +71,22 @@ def test_built_trees_are_sound(seed: int, tmp_path: Path, monkeypatch) -> None:
     assert vessel.surface.handles == 0
     assert np.linalg.norm(vessel.vertices, axis=1).max() < drawn.vessel.extent
     assert set(vessel.map.ends) == set(drawn.vessel.ends)
+    farthest = 0.0
     for name, branch in vessel.map.branches.items():
         lumen = tree.branches[name].radius[0]
         middle = branch.radius[len(branch.radius) // 3 : 2 * len(branch.radius) // 3]
-        # Facets of 0.3 mm lie up to 17 um off a circle of 1.3 mm; the rest is bends.
-        assert np.abs(middle - lumen).max() < 40e-6
+        farthest = max(farthest, float(np.abs(middle - lumen).max()))
         assert branch.radius.min() > 0.95 * lumen
+    claim(
+        "a random tree has a closed wall without handles and the lumen that was drawn",
+        parameters=f"`random-tree`, seed {seed}, 0.3 mm voxels",
+        reference="the tree of ways and radii that Murray's law (PNAS 12 (1926) 207) gave",
+        acceptance="40 um of radius in the middle third of each branch: facets of 0.3 mm lie up to "
+        "17 um off a circle of 1.3 mm, the rest is bends",
+        result=f"{farthest * 1e6:.0f} um",
+        holds=farthest < 40e-6,
+        limits="beside a fork the lumen is wider by its rounding; of 3 levels not checked",
+    )
 
 
 def test_a_seed_gives_its_tree_and_another_seed_another() -> None:

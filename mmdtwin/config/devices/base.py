@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 from mmdtwin.config.base import Config
 
 
-def _bounded(least: float, most: float, unit: str, *slips: tuple[float, str]) -> AfterValidator:
+def bounded(least: float, most: float, unit: str, *slips: tuple[float, str]) -> AfterValidator:
     """Return a validator of a range; `slips` are what wrong units are off by, and their names."""
 
     def check(value: float) -> float:
@@ -23,10 +23,10 @@ def _bounded(least: float, most: float, unit: str, *slips: tuple[float, str]) ->
 
 
 # Ranges of miniature devices; what lies outside is most likely another unit.
-Length = Annotated[float, _bounded(1e-6, 50e-3, "m", (1e-3, "mm"))]
-Density = Annotated[float, _bounded(100.0, 25e3, "kg/m3", (1e3, "g/cm3"))]
-Modulus = Annotated[float, _bounded(100.0, 1e12, "Pa", (1e3, "kPa"))]
-Magnetisation = Annotated[float, _bounded(100.0, 2.5e6, "A/m", (1e3, "kA/m"), (1e-3, "mA/m"))]
+Length = Annotated[float, bounded(1e-6, 50e-3, "m", (1e-3, "mm"))]
+Density = Annotated[float, bounded(100.0, 25e3, "kg/m3", (1e3, "g/cm3"))]
+Modulus = Annotated[float, bounded(100.0, 1e12, "Pa", (1e3, "kPa"))]
+Magnetisation = Annotated[float, bounded(100.0, 2.5e6, "A/m", (1e3, "kA/m"), (1e-3, "mA/m"))]
 
 
 class BaseDeviceConfig(Config):

@@ -11,6 +11,8 @@ from mmdtwin.config.base import Config
 from mmdtwin.config.devices.base import BaseDeviceConfig, Density, Length
 
 LEAST_REACH = 10.0  # contour of a turn over the filament's radius, for slender-body theory
+MOST_REACH = 1500.0  # the same of all turns: 910 segments, whose matrix takes 60 MB
+MOST_SLENDERNESS = 10.0  # length over width: the wall meets at most 16 spheres along it
 
 
 class HeadConfig(Config):
@@ -55,6 +57,17 @@ class HelixConfig(BaseDeviceConfig):
                 f"filament_diameter: too thick for slender-body theory; a turn of filament must be "
                 f"at least {LEAST_REACH:g} of its radii long (it is {reach:.1f})"
             )
+        reach = 2 * self.filament_length / self.filament_diameter
+        if reach > MOST_REACH:
+            raise ValueError(
+                f"turns: too many for so thin a filament; in all it may be at most "
+                f"{MOST_REACH:g} of its radii long (it is {reach:.0f})"
+            )
+        if self.length > MOST_SLENDERNESS * self.width:
+            raise ValueError(
+                f"turns: the helix may be at most {MOST_SLENDERNESS:g} of its widths long "
+                f"(it is {self.length / self.width:.1f})"
+            )
         if self.head and self.head.diameter > self.width:
             raise ValueError(f"head.diameter: must not be above the helix's {self.width:g} m")
         if self.thread and self.thread.expanded_diameter <= self.width:
@@ -67,6 +80,17 @@ class HelixConfig(BaseDeviceConfig):
     def turn_length(self) -> float:
         """Length of filament in a turn, m."""
         return float(np.hypot(np.pi * self.helix_diameter, self.pitch))
+
+    @property
+    def filament_length(self) -> float:
+        """Length of filament in all turns, m."""
+        return self.turns * self.turn_length
+
+    @property
+    def length(self) -> float:
+        """Size along x, with the head, m."""
+        head = self.head.diameter if self.head else 0.0
+        return self.pitch * self.turns + self.filament_diameter + head
 
     @property
     def sense(self) -> float:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from mmdtwin.config.devices.base import Length
 from mmdtwin.config.devices.soft import SoftConfig
 
+LEAST_THICKNESS = 50e-6  # m; thinner, folds slip through the wall between contact spheres
 LEAST_FLATNESS = 3.0  # width over thickness; below, the body is a rod, not a sheet
 
 
@@ -32,6 +33,10 @@ class SheetConfig(SoftConfig):
     @field_validator("thickness")
     @classmethod
     def _check_thickness(cls, thickness: float, info: ValidationInfo) -> float:
+        if thickness < LEAST_THICKNESS:
+            raise ValueError(
+                f"allowed is at least {LEAST_THICKNESS:g} m: contact with walls does not hold below"
+            )
         most = info.data.get("width", np.inf) / LEAST_FLATNESS
         if thickness > most:
             raise ValueError(f"allowed is up to 1/{LEAST_FLATNESS:g} of the width, {most:g} m")
