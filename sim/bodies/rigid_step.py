@@ -162,13 +162,6 @@ def moved(velocity: Array, arm: Array) -> Array:
 
 
 @nb.njit(cache=True)
-def fastest(velocity: Array, reach: float) -> float:
-    """Bound of the speed of a body's points, `reach` from its centre at most."""
-    v, w = velocity[:3], velocity[3:]
-    return float(np.sqrt(np.dot(v, v)) + reach * np.sqrt(np.dot(w, w)))
-
-
-@nb.njit(cache=True)
 def touches(h: float, velocity: Array, gaps: Array, normals: Array, arms: Array) -> bool:
     """Whether a sphere is at the wall, and not about to leave it in h."""
     for i in range(len(gaps)):
@@ -238,8 +231,6 @@ def substep(
         See `implicit_wrench`.
     """
     h, expected = step, contact
-    # A fast spin ends otherwise than expected: PyBullet has the gyroscopic torque besides.
-    spinning = reach * np.sqrt(np.dot(velocity[3:], velocity[3:])) if len(gaps) > 1 else 0.0
     while True:
         if not touches(h, velocity, gaps, normals, arms):
             expected = np.zeros(6)
@@ -247,7 +238,7 @@ def substep(
             h, velocity, rotation, mass, bullet, resistance, force, moments, fields, ways, friction,
             expected,
         )  # fmt: skip
-        speed = max(fastest(end, reach), spinning)
+        speed = np.sqrt(np.dot(end[:3], end[:3])) + reach * np.sqrt(np.dot(end[3:], end[3:]))
         free = velocity.copy()
         free[:3] += h / bullet[0] * wrench[:3]
         free[3:] += h * (turned(rotation, 1.0 / bullet[1:]) @ wrench[3:])

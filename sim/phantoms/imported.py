@@ -23,7 +23,7 @@ from mmdtwin.sim.phantoms.vessel import Vessel
 from mmdtwin.sim.phantoms.voxelised import SplitWall, voxelised
 
 CAP_STEP = 0.05e-3  # m between the points of a centreline where its cap is looked for
-CAP_FALL = 0.2  # of room per way, over a quarter of a radius: more is a cap's and no taper's
+CAP_FALL = 0.5  # of room per way, over a quarter of a radius: more is a cap's and no taper's
 SLENDER = 2.0  # length over width of a vessel, at least
 TRACED_NODES = 2e5  # inside a lumen, at most, where centrelines are looked for
 FLOW = {  # assumed, as in the shipped phantoms: slow perfusion of a bench phantom with blood
