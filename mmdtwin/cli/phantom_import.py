@@ -88,7 +88,7 @@ def from_ct(
     source = f"{mask.name} labels {', '.join(label)} of {ct.name}, scale {scale:g}"
     surface, shift = lumen_wall(lumen, scale, size, finest if smoothing is None else smoothing)
     try:
-        _finish(surface, size, out, source)
+        _finish(surface, size, out, source, rough=True)
     except UserError as error:
         raise UserError(f"{mask}: labels {', '.join(label)}: {error}") from error
     kept = f"largest of {lumen.pieces} pieces, {lumen.kept:.1%}" if lumen.pieces > 1 else "1 piece"
@@ -147,7 +147,7 @@ def _within(voxel: float) -> float:
     return round(min(max(voxel, VOXELS[0]), VOXELS[1]), 6)
 
 
-def _finish(surface: Surface, voxel: float, out: Path, source: str) -> None:
+def _finish(surface: Surface, voxel: float, out: Path, source: str, rough: bool = False) -> None:
     """Find the centrelines, write the phantom, load it as a scenario would, and print it."""
     from rich.console import Console
 
@@ -156,7 +156,7 @@ def _finish(surface: Surface, voxel: float, out: Path, source: str) -> None:
     from mmdtwin.sim.phantoms import build_vessel
     from mmdtwin.sim.phantoms.imported import files, vessel_of_wall, written
 
-    with written(out, vessel_of_wall(surface, voxel), source) as part:
+    with written(out, vessel_of_wall(surface, voxel, rough), source) as part:
         config = load(PhantomConfig, "phantoms", part)
         figures = summary(str(out), build_vessel(config), config)
     Console().print(table(figures))

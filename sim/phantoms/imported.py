@@ -23,7 +23,8 @@ from mmdtwin.sim.phantoms.vessel import Vessel
 from mmdtwin.sim.phantoms.voxelised import SplitWall, voxelised
 
 CAP_STEP = 0.05e-3  # m between the points of a centreline where its cap is looked for
-CAP_FALL = 0.5  # of room per way, over a quarter of a radius: more is a cap's and no taper's
+# Of room per way, over a quarter of a radius: more is a cap's. Labels of voxels are rough.
+CAP_FALL, ROUGH_CAP_FALL = 0.2, 0.5
 SLENDER = 2.0  # length over width of a vessel, at least
 TRACED_NODES = 2e5  # inside a lumen, at most, where centrelines are looked for
 FLOW = {  # assumed, as in the shipped phantoms: slow perfusion of a bench phantom with blood
@@ -34,8 +35,10 @@ FLOW = {  # assumed, as in the shipped phantoms: slow perfusion of a bench phant
 }
 
 
-def vessel_of_wall(surface: Surface, voxel: float) -> Vessel:
+def vessel_of_wall(surface: Surface, voxel: float, rough: bool = False) -> Vessel:
     """Return the vessel inside a closed wall, with centrelines that are found from it.
+
+    `rough` is a wall made of labelled voxels, whose centrelines are cut back less before its caps.
 
     Raises
     ------
@@ -44,31 +47,31 @@ def vessel_of_wall(surface: Surface, voxel: float) -> Vessel:
     """
     coarse = (surface.volume / TRACED_NODES) ** (1 / 3)
     field, wall = voxelised(surface, max(voxel, coarse))
-    tree = _clear_of_caps(traced(field), wall)
+    tree = _clear_of_caps(traced(field), wall, ROUGH_CAP_FALL if rough else CAP_FALL)
     _check_slender(tree, wall)
     return vessel_of(tree, surface, voxel)
 
 
-def _clear_of_caps(tree: Tree, wall: SplitWall) -> Tree:
+def _clear_of_caps(tree: Tree, wall: SplitWall, fall: float) -> Tree:
     """End centrelines, found on voxels, where a cap begins to take away exact room."""
     curves = {}
     for name, nodes in tree.nodes.items():
         line = tree.curves[name]
         for node, turn in zip(nodes, (-1, 1), strict=True):
             if node in tree.ends:
-                line = _clear_of_cap(line[::turn], wall)[::turn]
+                line = _clear_of_cap(line[::turn], wall, fall)[::turn]
         curves[name] = line
     return replace(tree, curves=curves)
 
 
-def _clear_of_cap(line: Array, wall: SplitWall) -> Array:
+def _clear_of_cap(line: Array, wall: SplitWall, fall: float) -> Array:
     """The part of a line before the cap at its end, at most a radius shorter."""
     even = evenly(line, CAP_STEP)
     room = wall.distance(even)[::-1]
     radius = max(1, int(np.median(room) / CAP_STEP))
     window = max(1, radius // 4)
     rise = room[window:] - room[:-window]
-    falls = rise[:radius] > CAP_FALL * window * CAP_STEP
+    falls = rise[:radius] > fall * window * CAP_STEP
     cut = int(np.argmin(np.append(falls, False)))
     return even[: len(even) - cut]
 

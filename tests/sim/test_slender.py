@@ -11,7 +11,9 @@ def test_a_cylinder_across_the_stream(reynolds, measured):
     length, radius, viscosity, density = 20e-3, 0.2e-3, 4e-3, 1060.0
     speed = reynolds * viscosity / (2 * radius * density)
     force = crossflow_drag(length, radius, viscosity, density, speed)
-    assert force == pytest.approx(0.5 * density * speed**2 * 2 * radius * length * measured, rel=0.2)
+    assert force == pytest.approx(
+        0.5 * density * speed**2 * 2 * radius * length * measured, rel=0.2
+    )
 
 
 def test_creeping_flow_is_resistive_force_theory():
