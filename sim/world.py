@@ -344,7 +344,8 @@ class World:
         starts = self.scenario.task.starts or {
             name: None for name, b in branches.items() if inlet in (b.start, b.end)
         }
-        lumen = max(2 * float(branches[n].radius.max()) for n in starts if n in branches)
+        known = [branches[name] for name in starts if name in branches]  # a task names the others
+        lumen = max((2 * float(b.radius.max()) for b in known), default=math.inf)
         width = self.facts.width
         if lumen <= width:
             raise UserError(
