@@ -51,15 +51,17 @@ class Claims:
         holds: bool,
         limits: str = "",
         draw: Callable[[Any], None] | None = None,
-    ) -> None:
-        """State a claim. `draw` fills matplotlib axes for its figure."""
+    ) -> bool:
+        """State a claim; return whether it holds. `draw` fills matplotlib axes for a figure."""
         figure = self._draw(claim, draw)
         holds = bool(holds)
         stated = Claim(
             self._area, claim, parameters, reference, acceptance, result, holds, limits, figure
         )
         self._record("claim", asdict(stated))
-        assert holds, f"{claim}: {result}; accepted is {acceptance}"
+        if not holds:
+            pytest.fail(f"{claim}: {result}; accepted is {acceptance}")
+        return True
 
     def _draw(self, title: str, draw: Callable[[Any], None] | None) -> str:
         if draw is None or self._folder is None:

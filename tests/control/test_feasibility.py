@@ -67,7 +67,7 @@ def test_the_shipped_fast_flow_sweeps_the_sheet_away(describe, claim):
     field, limits = description.placed_field, description.coil_limits
     hull = ConvexHull(achievable_forces(field, [0, 0, 0], moment, limits)).equations[:, 3]
     assert -hull.max() * 0.7 < fast.reachable < -hull.min()  # another place, another direction
-    claim(
+    assert claim(
         "a flow that no coil holds the sheet against says so",
         parameters="`soft-sheet-fast-flow`: pulsatile, up to 26 cm/s; `soft-sheet-bifurcation`: "
         "6 mm/s; every 2 mm of every branch",

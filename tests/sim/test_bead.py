@@ -56,7 +56,7 @@ def test_terminal_speed_is_stokes(client, claim):
                 settling = 20 * config.density * a * a / fluid.viscosity * 2 / 9
                 off.append(terminal_speed(client, config, fluid, pull, settling)[0] / speed - 1)
     worst = np.abs(off).max()
-    claim(
+    assert claim(
         "terminal speed of a bead in creeping flow",
         parameters="`bead-ndfeb`, `bead-iron`; water and blood; Re 0.01 and 0.049 by its weight",
         reference="Stokes: 2/9 a^2 (rho - rho_f) g / mu",
@@ -97,7 +97,7 @@ def test_terminal_speed_is_schiller_and_naumanns(client, claim):
                 else:
                     own.append(f"{speed:.3f} m/s in {name} (Re {reynolds:.0f})")
     worst = np.abs(off).max()
-    claim(
+    assert claim(
         "terminal speed of a bead with inertia of the fluid",
         parameters="`bead-ndfeb`, `bead-iron`; water and blood; own weight and Re 1, 20, 300",
         reference="balance of weight with Schiller and Naumann's drag, solved by bisection",
@@ -226,7 +226,7 @@ def test_it_rolls_without_slip(claim):
         client = connect()
         slips[frequency] = 1 - roll(client, frequency)
         client.disconnect()
-    claim(
+    assert claim(
         "a bead in a turning field rolls on a floor",
         parameters="`bead-ndfeb` in water, 5 mT turning at 1, 5 and 20 Hz, friction 0.3",
         reference="no slip: speed = a omega",

@@ -53,7 +53,7 @@ def test_drag_in_the_middle_of_a_tube(client, claim):
         bead.remove()
         off.append(stokes / bead.velocity()[0] / expected - 1)
     worst = np.abs(off).max()
-    claim(
+    assert claim(
         "drag of a bead in the middle of a tube",
         parameters="a/R = 0.1 to 0.6; pulled along the axis in still fluid of 2 Pa s",
         reference="Haberman and Sayre 1958, table of K1; the model is Bungay and Brenner's 1973",
@@ -72,7 +72,7 @@ def test_drift_in_the_middle_of_a_tube(client, claim):
         bead.remove()
         off.append(bead.velocity()[0] / 10e-3 / expected - 1)
     worst = np.abs(off).max()
-    claim(
+    assert claim(
         "a neutrally buoyant bead drifts on the axis of Poiseuille's flow",
         parameters="a/R = 0.1 to 0.5",
         reference="Haberman and Sayre 1958, K2/K1 of the axial speed",
@@ -98,7 +98,7 @@ def test_drift_off_the_axis_is_faxens(client, claim):
             off.append(bead.velocity()[0] / (u + (NDFEB.diameter / 2) ** 2 / 6 * lap)[0] - 1)
             np.testing.assert_allclose(bead.velocity()[1:], 0, atol=1e-6)
     worst = np.abs(off).max()
-    claim(
+    assert claim(
         "a neutrally buoyant bead drifts off the axis of Poiseuille's flow",
         parameters="a/R = 0.02, 0.05, 0.1; at 0.2, 0.4 and 0.6 R from the axis",
         reference="u + a^2/6 lap u (Faxen)",
@@ -136,7 +136,7 @@ def test_plane_factors_are_the_exact_ones(claim):
         off["T_t"] = (plane(COUPLING, x) - found["T_t"]) / found["T_r"]
         worst = {name: max(worst[name], abs(off[name])) for name in worst}
         assert found["F_r"] == pytest.approx(4 / 3 * found["T_t"], abs=1e-4)  # reciprocity
-    claim(
+    assert claim(
         "drag, torque, coupling and pull of shear on a bead beside a plane",
         parameters="gaps of 5 to 0.005 radii",
         reference="Stokes flow in bispherical coordinates, solved in the test; it gives the tables "

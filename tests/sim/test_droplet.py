@@ -76,7 +76,7 @@ def test_at_rest_without_a_field_it_is_a_ball_of_its_volume(client, claim):
     deformation, volume = droplet.deformation(), droplet.volume() / DROPLET.volume
     # The particles themselves, not only their second moments, fill the ball.
     reach = np.linalg.norm(droplet.nodes() - droplet.centre(), axis=1).max() / RADIUS
-    claim(
+    assert claim(
         "a ball without a field",
         parameters=f"{PRESET}, 64 particles, 0.5 s after it was stretched to an aspect of 1.5",
         reference="a ball of the configured volume",
@@ -110,7 +110,7 @@ def test_small_deformation(client, claim, chi):
         axes.set(xlabel="magnetic Bond number mu0 R H^2 / gamma", ylabel="D")
         axes.legend()
 
-    claim(
+    assert claim(
         f"small deformation at chi = {chi:g}",
         parameters=f"{PRESET}, 64 particles, linear fluid, law's D = {law}",
         reference="(9/16)(mu0 R H^2/gamma)(chi/(chi + 3))^2, and the exact spheroid balance",
@@ -145,7 +145,7 @@ def test_aspect_ratio_is_the_spheroid_balances_for_any_number_of_particles(clien
             deviation = (droplet.nodes() - droplet.centre()).std(axis=0)
             by_particles[n, k] = deviation[1] / deviation[0] / aspect
             droplet.remove()
-    claim(
+    assert claim(
         "aspect ratio in a uniform field",
         parameters=f"{PRESET}, linear fluid, chi and aspect {cases}, 64 and 128 particles",
         reference="stationary energy of a prolate spheroid with closed-form area and "

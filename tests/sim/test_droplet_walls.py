@@ -84,7 +84,7 @@ def test_passes_a_slit_of_half_its_diameter(client, claim, particles):
         assert droplet.pieces == 1
     passed, error = droplet.centre()[0] > 3e-3, np.abs(np.array(volumes) - 1).max()
     run(client, droplet, uniform(droplet), 0.5)
-    claim(
+    assert claim(
         f"passes a slit of half its diameter, {particles} particles",
         parameters="R = 1 mm, plates 1 mm apart and 2 mm thick with edges rounded by 0.5 mm, 3 mT "
         "and 4 T/m (below the 4.14 T/m of Ji 2022)",
@@ -148,7 +148,7 @@ def test_splits_at_a_fork_above_a_gradient_and_merges_again(client, claim):
     merged = droplet.pieces
     run(client, droplet, uniform(droplet), 0.5)
     volume = droplet.volume() / DROPLET.volume
-    claim(
+    assert claim(
         "splits at a fork above a gradient, and merges again",
         parameters="R = 1 mm against a septum 0.8 mm thick in a channel of 3.2 x 2.6 mm, 3 mT; "
         "3 and 8 T/m; then 1 T/m back",
@@ -201,7 +201,7 @@ def test_keeps_its_volume_for_a_minute(client, claim):
         field = size * np.array([np.cos(second), 0.0, np.sin(second)])
         run(client, droplet, uniform(droplet, field), 1.0, step=1.25e-3)
         worst = max(worst, abs(droplet.volume() / DROPLET.volume - 1))
-    claim(
+    assert claim(
         "volume over a minute",
         parameters="R = 1 mm, 30 particles, a field of up to 8 mT that turns, comes and goes",
         reference="the configured volume",

@@ -19,7 +19,7 @@ def test_nothing_leaves_the_vessel(scenario, episodes, claim):
     found = summary(fly(load_scenario(scenario), range(1000, 1000 + episodes), jobs=2))
     p99, most = found["penetration_p99_um"], found["penetration_max_um"]
     assert found["in_contact"] > 0.2 * found["substeps"]  # or the wall was not tried
-    claim(
+    assert claim(
         "random fields do not push a device through the wall",
         parameters=f"`{scenario}`, {episodes} episodes of 2 s, fields up to 10 mT, default step",
         reference="contacts with the wall's facets, every substep",

@@ -62,7 +62,7 @@ def test_gradient_is_the_slope_of_the_velocity(claim) -> None:
             ahead, behind = flow.velocity(points + step, t), flow.velocity(points - step, t)
             numeric[:, :, j] = (ahead - behind) / (2 * STEP)
         worst[case] = np.abs(gradient - numeric).max() / np.abs(gradient).max()
-    claim(
+    assert claim(
         "gradient of the velocity",
         parameters="a bend of 10 mm radius that narrows from 1.8 to 1.2 mm and a straight end; "
         "400 points each",
@@ -101,7 +101,7 @@ def test_faxens_average_over_a_sphere(claim) -> None:
     average = np.array([flow.velocity(c + sphere).mean(axis=0) for c in centres])
     assert local.laplacian[:, 0] == pytest.approx(-8 * 0.02 / 1.5e-3**2)
     error = np.abs(predicted - average).max() / 0.02
-    claim(
+    assert claim(
         "Laplacian of the profile, as Faxen's law takes it",
         parameters="sphere of a/R = 0.1 on and off the axis of Poiseuille flow",
         reference="average of the velocity over the sphere's surface, 4,000 points",

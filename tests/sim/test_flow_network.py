@@ -90,7 +90,7 @@ def test_pressures_of_a_fork_solved_by_hand(claim) -> None:
         assert flows["trunk"] == pytest.approx(drops[0] / TRUNK, rel=SOLVED, abs=1e-18)
         assert flows["a"] == pytest.approx(drops[1] / A, rel=SOLVED)
         assert flows["b"] == pytest.approx((expected["b"] - expected["fork"]) / B, rel=SOLVED)
-    claim(
+    assert claim(
         "pressures of a forking network",
         parameters="three branches of 10-20 mm and 1.2-2 mm radius, 4 mPa s; flow or pressure at "
         "the inlet, pressures or resistances at the outlets, backflow from an outlet",
@@ -143,7 +143,7 @@ def deviation_of_random_tree(seed: int) -> float:
 
 def test_pressures_of_random_trees(claim) -> None:
     worst = max(deviation_of_random_tree(seed) for seed in range(20))
-    claim(
+    assert claim(
         "pressures of random trees",
         parameters="20 trees of 39 tapering branches, 1,000 Pa at the inlet, outlets of 0 or "
         "1e7-1e10 Pa s/m3",

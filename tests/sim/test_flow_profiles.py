@@ -65,7 +65,7 @@ def test_womersley_goes_from_poiseuille_to_a_plug(claim) -> None:
     plug = 1 + 2 * np.exp(-1j * np.pi / 4) / 400
     fast = np.abs(womersley(400.0, X[core] ** 2) - plug).max()
     assert abs(womersley(400.0, np.array([1.0]))[0]) < 1e-12
-    claim(
+    assert claim(
         "Womersley's profile at its limits",
         parameters="alpha 0.01 and 400",
         reference="Poiseuille's parabola; a plug with its boundary layer, 1 + 2 exp(-i pi/4)/alpha",
@@ -106,7 +106,7 @@ def test_pulsatile_velocity_is_the_closed_form(claim) -> None:
             axes.plot(X[::6], pulsed(4.0, share / 4.0)[::6] * 1e3, ".", color=line.get_color())
         axes.set(xlabel="r/R", ylabel="mm/s: lines twin, dots closed form, 4 Hz")
 
-    claim(
+    assert claim(
         "Womersley's profile",
         parameters="tube of 2 mm radius, blood (4 mPa s, 1060 kg/m3), mean 50 mm/s and three "
         "harmonics of 0.02-30 Hz: alpha 0.37-50, 16 instants, 60 radii",
@@ -198,7 +198,7 @@ def test_carreau_goes_from_poiseuille_to_a_power_law(claim) -> None:
     consistency = 10.0 * 1e3 ** (n - 1)
     wall = consistency * ((3 * n + 1) / n * rate) ** n  # tau_w of a power law
     drop = abs(float(tubes.wall_stress(rate)) / wall - 1)
-    claim(
+    assert claim(
         "Carreau fluid in a tube at its limits",
         parameters="blood of Cho and Kensey 1991 at U/R = 1e-3 1/s; a fluid with n = 0.5 and "
         "lambda U/R = 5,000",

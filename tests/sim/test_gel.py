@@ -189,7 +189,7 @@ def test_momentum_of_the_soft_body_is_the_impulse(client, claim):
     mass = GEL.density * 4 / 3 * np.pi * 1.5e-3 * 1e-3**2
     found.append(np.abs(mass * gel.velocity() / impulse - 1).max())
     assert gel.solids().half_extents[0, 0] > 1.01 * 1.5e-3  # it was stretched on the way
-    claim(
+    assert claim(
         "momentum of loadSoftBody under its weight, and under a field's uneven pull on its nodes",
         parameters=f"{PRESET}; vacuum, 50 ms; 10 mT and 0.2 T/m",
         reference="impulse: weight, and (m . grad) B of the moment in its present shape",
@@ -223,7 +223,7 @@ def test_a_block_stretches_as_its_modulus_says(client, claim):
         axes.set(xlabel="B, mT", ylabel="strain, %")
         axes.legend()
 
-    claim(
+    assert claim(
         "Young's modulus and Poisson's ratio of a stretched block",
         parameters="6 x 2 x 2 mm, 5 kPa, nu 0.4, 144 tetrahedra; 10 kA/m in 2.5 mT: 25 Pa",
         reference="Hooke: strain M B / E along, nu times it across",
@@ -240,7 +240,7 @@ def test_a_ball_rings_at_its_pitch(claim):
     c = GEL.model_copy(update=BALL)
     speed = np.sqrt(c.youngs_modulus / (2 * (1 + c.poisson_ratio)) / c.density)
     found = [pitch(c.model_copy(update={"layers": n})) * 1e-3 / speed for n in (1, 2, 3)]
-    claim(
+    assert claim(
         "lowest mode of a free ball (twist of its halves), 1, 2 and 3 layers",
         parameters="2 mm, 5 kPa, nu 0.4, 1100 kg/m3",
         reference="w a / c = 2.501, Lamb, Proc. London Math. Soc. 13 (1882) 189",
@@ -264,7 +264,7 @@ def test_oscillations_decay_as_the_damping_says(client, claim):
     # / (1 + nu) E where the elasticity has E.
     expected = 0.05 * frequency / pitch(gel.config) * (1 + 2 * 0.4**2) / 1.4
     bar = np.pi / 6e-3 * np.sqrt(5e3 / 1100)
-    claim(
+    assert claim(
         "a stretched block, let go: frequency and decay",
         parameters="6 x 2 x 2 mm, 5 kPa, nu 0.4; damping ratio 0.05 of the lowest mode",
         reference="pi c / L of a thin bar; Kelvin-Voigt in shear, in proportion to frequency",
@@ -288,7 +288,7 @@ def test_swings_in_a_field_like_a_solid_ellipsoid(client, claim):
     )  # fmt: skip
     t, side = np.array(trace).T
     found = np.interp(0.0, -side, t)
-    claim(
+    assert claim(
         "first crossing of a swing in a field, in vacuum",
         parameters="as the preset, 50 kPa; 2 mT, from 0.1 rad",
         reference="a quarter of 2 pi sqrt(I / (m B)), solid ellipsoid",
@@ -318,7 +318,7 @@ def test_released_in_water_it_takes_fluid_along_and_sinks(client, claim):
         run(client, gel, span)
         found.append(-gel.velocity()[2])
     error = np.abs(found / expected - 1).max()
-    claim(
+    assert claim(
         "speed of a ball let go in water after 10 and 150 ms (Re 11 and 79)",
         parameters="2 mm, 1100 kg/m3",
         reference="equation of motion with half the displaced mass and Schiller-Naumann's drag",
@@ -365,7 +365,7 @@ def test_on_a_slope_it_sticks_or_slides_as_coulomb_says(client, angle, slides, c
     rate = (np.mean(speeds[-100:]) - np.mean(speeds[:100])) / (0.05 * (1 - 100 / len(speeds)))
     sunk = 10e-6 - (gel.surface()[0] @ normal).min()
     held = abs(rate / pull - 1) < 5e-3 if slides else abs(places[-1] - places[0]) < 5e-7
-    claim(
+    assert claim(
         f"a block on a slope of {angle:g} rad {'slides' if slides else 'sticks'}",
         parameters="3 x 2 x 2 mm, 5 kPa; friction 0.2; vacuum",
         reference="Coulomb; normal force of the weight",

@@ -158,7 +158,7 @@ def test_it_swims_in_proportion_to_its_rate_up_to_step_out(client, claim):
         found.append(speed / rate)
     spread = np.ptp(found) / np.mean(found)
     advance = np.mean(found) / per_turn(SWIMMER) - 1
-    claim(
+    assert claim(
         "a helix swims in proportion to the rate of the field, up to step-out",
         parameters=f"`helix-swimmer` in blood, 10 mT, 0.2 to 0.95 of {limit:.1f} Hz",
         reference="proportional; advance in a turn of a helix that turns about its own axis",
@@ -177,7 +177,7 @@ def test_it_steps_out_where_the_torque_ends(client, claim):
     held.remove()
     lost = make(client)
     fast, above, _ = turn(client, lost, 1.02 * limit, 3.0)
-    claim(
+    assert claim(
         "step-out frequency of a helix",
         parameters="`helix-swimmer` in blood, 10 mT, driven at 0.98 and 1.02 of the prediction",
         reference=f"m B = torque of the freely swimming helix: {limit:.2f} Hz",
@@ -251,7 +251,7 @@ def test_a_screw_advances_by_its_lead_in_a_turn(client, claim):
         assert rate == pytest.approx(frequency, rel=0.01)
         found[frequency] = speed
     off = max(abs(speed / (0.36e-3 * f) - 1) for f, speed in found.items())
-    claim(
+    assert claim(
         "a wall-driven screw advances by its lead in a turn",
         parameters="`screw-stent` in a lumen of 1.2 mm, 10 mT turning at 0.25, 0.5, 1 and 2 Hz",
         reference="Nat Commun 2022: 0.36 mm a turn, 0.18 mm/s at 0.5 Hz",

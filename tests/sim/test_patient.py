@@ -130,7 +130,7 @@ def test_acceleration_of_the_frame_is_small_against_gravity(claim) -> None:
         speed = np.array([motion.velocity(t) for t in np.arange(0.0, 60.0, step)])
         acceleration = np.linalg.norm(np.diff(speed, axis=0), axis=1) / step
         peaks[name] = acceleration.max() / GRAVITY
-    claim(
+    assert claim(
         "acceleration of the vessel's frame may be left out",
         parameters="60 s of each living preset, seed 0",
         reference="gravity: fluid and walls move along, so that a body feels (m - m_f)(g - a)",

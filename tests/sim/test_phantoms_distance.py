@@ -18,7 +18,7 @@ def test_facets_lie_within_10_um_of_the_signed_distance(name, tmp_path, monkeypa
     weights = np.random.default_rng(7).dirichlet([1, 1, 1], (len(vessel.faces), 8))
     points = np.einsum("fkc,fcd->fkd", weights, vessel.surface.corners).reshape(-1, 3)
     farthest = float(np.abs(vessel.sdf(points)).max())
-    claim(
+    assert claim(
         "the signed distance is zero on the facets",
         parameters=f"`{name}`, 8 random points on each of {len(vessel.faces)} facets",
         reference="the triangle mesh, which is the wall that bodies meet",
@@ -28,7 +28,7 @@ def test_facets_lie_within_10_um_of_the_signed_distance(name, tmp_path, monkeypa
         limits="deep in the lumen, on its axis, the distance reads up to 0.9 voxels low",
     )
     surface = vessel.surface
-    claim(
+    assert claim(
         "the wall is closed, in one piece, without handles, and faces outwards",
         parameters=f"`{name}`, {len(vessel.faces)} triangles",
         reference="every edge in two triangles that agree; Euler number; enclosed volume",

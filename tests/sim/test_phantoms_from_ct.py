@@ -204,7 +204,7 @@ def test_an_artery_of_the_ct_whatever_its_orientation(folder: Path, claim) -> No
     ends = plain.map.points[plain.map.nearest(0.5 * (way[[0, -1]] - middle))[0]]
     course = plain.map.path(*ends).length / (0.5 * length(way)) - 1
     volume = plain.surface.volume / counted - 1
-    claim(
+    assert claim(
         "a phantom of labelled voxels has their volume and their course",
         parameters="left subclavian artery of the CT, 1.4 x 2.5 x 1.4 mm voxels, scale 0.5",
         reference="counted voxels; the longest way along scikit-image's skeleton of the labels, "

@@ -77,7 +77,7 @@ def test_built_trees_are_sound(seed: int, tmp_path: Path, monkeypatch, claim) ->
         middle = branch.radius[len(branch.radius) // 3 : 2 * len(branch.radius) // 3]
         farthest = max(farthest, float(np.abs(middle - lumen).max()))
         assert branch.radius.min() > 0.95 * lumen
-    claim(
+    assert claim(
         "a random tree has a closed wall without handles and the lumen that was drawn",
         parameters=f"`random-tree`, seed {seed}, 0.3 mm voxels",
         reference="the tree of ways and radii that Murray's law (PNAS 12 (1926) 207) gave",

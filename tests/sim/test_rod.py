@@ -56,7 +56,7 @@ def test_bends_like_the_elastica_in_any_plane(client, claim):
     found = [errors(bent(client, ROD, *case[:2], azimuth=AZIMUTH), case) for case in ELASTICA]
     allowed = [max(0.5, 0.01 * case[2]) for case in ELASTICA]
     angle, place = np.array(found).T
-    claim(
+    assert claim(
         "clamped, in a uniform field, it bends like the elastica",
         parameters=f"{PARAMETERS}; lambda 0.5-20 and 70.44, field at 30-120 deg, plane at 40 deg",
         reference="elliptic integrals, tests/data/elastica.csv",
@@ -76,7 +76,7 @@ def test_converges_with_the_square_of_the_joints(client, claim):
     )
     cells = np.log(counts + 0.5)  # joints sit at the middle of cells
     orders = -np.diff(np.log(found), axis=0) / np.diff(cells)[:, None]
-    claim(
+    assert claim(
         "its error falls with the square of the number of joints",
         parameters=f"{PARAMETERS}; 7, 14 and 28 joints, lambda 10",
         reference="the elastica; joints in the middle of cells are of second order",
@@ -89,7 +89,7 @@ def test_converges_with_the_square_of_the_joints(client, claim):
 
 def test_buckles_at_the_exact_load(client, claim):
     ratio = buckling_load(client, ROD, AZIMUTH) / (np.pi**2 / 4)
-    claim(
+    assert claim(
         "a field against its magnetisation buckles it",
         parameters=f"{PARAMETERS}; growth rates at four loads, in vacuum, undamped",
         reference="lambda = pi^2/4, where the growth rate squared goes through zero",
@@ -110,7 +110,7 @@ def test_buckles_at_the_exact_load(client, claim):
 def test_first_mode_is_the_cantilevers(client, claim, setting, fluid, step, changes):
     exact = cantilever_frequency(ROD, fluid)
     found = ringing_frequency(client, ROD, fluid, step, AZIMUTH, **changes)
-    claim(
+    assert claim(
         f"first bending frequency, {setting}",
         parameters=f"{PARAMETERS}; step {step * 1e3:g} ms, {changes or 'damping ratio 0.1'}",
         reference=f"Euler-Bernoulli with rho pi a^2 of fluid, {exact:.2f} Hz",
@@ -131,7 +131,7 @@ def test_overdamped_mode_decays_at_the_rate_of_drag_against_bending(client, clai
     stiffness = ROD.youngs_modulus * np.pi * ROD.radius**4 / 4
     across = 4 * np.pi * GLYCEROL.viscosity / (np.log(ROD.length / ROD.radius) + 0.193)
     exact = stiffness * (1.8751040687 / ROD.length) ** 4 / across
-    claim(
+    assert claim(
         "relaxation of the first mode at its default setting in its default fluid",
         parameters=f"{PARAMETERS}; 90 % glycerol, 0.219 Pa s; no material damping",
         reference=f"EI (1.875/L)^4 over the drag per length, {exact:.1f} 1/s",
@@ -172,7 +172,7 @@ def test_sinks_as_fast_as_numerical_cylinders(client, claim):
         rod.remove()
     exact = weight / (np.array([across, along]) * ROD.length)
     worst = abs(np.array(speeds) / exact - 1).max()
-    claim(
+    assert claim(
         "sinking across and along its length",
         parameters=f"{PARAMETERS}; 90 % glycerol",
         reference="numerical drag of cylinders, Tirado et al. 1984",
@@ -213,7 +213,7 @@ def test_energy_does_not_grow(client, claim, where, fluid, duration):
         _, energies = run(client, rod, uniform(rod), duration, watch=lambda r: r.energy())
         worst = max(worst, energies.max() / start)
         rod.remove()
-    claim(
+    assert claim(
         f"energy does not grow in {where}",
         parameters=f"{PARAMETERS}; joints bent by 0.3 rad an axis, moving at random, four seeds, "
         f"damping ratio 0.1, {duration:g} s",

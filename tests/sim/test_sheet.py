@@ -56,7 +56,7 @@ def test_bends_like_the_elastica(client, claim):
     found = [errors(bent(client, SHEET, *case[:2]), case) for case in ELASTICA]
     allowed = [max(0.5, 0.01 * case[2]) for case in ELASTICA]
     angle, place = np.array(found).T
-    claim(
+    assert claim(
         "clamped, in a uniform field, it bends like the elastica",
         parameters=f"{PARAMETERS}; lambda 0.5-20 and 70.44 (20 mT), field at 30-120 deg",
         reference="elliptic integrals, tests/data/elastica.csv",
@@ -72,7 +72,7 @@ def test_converges_with_the_square_of_the_links(client, claim, case):
     exact = next(row for row in ELASTICA if row[:2] == case)
     found = np.array([errors(bent(client, SHEET, *case, links=n), exact) for n in (10, 20, 40)])
     orders = np.log2(found[:-1] / found[1:])
-    claim(
+    assert claim(
         f"its error falls with the square of the number of links, lambda {case[0]:g}",
         parameters=f"{PARAMETERS}, then 20 and 40",
         reference="the elastica; hinges in the middle of cells are of second order",
@@ -85,7 +85,7 @@ def test_converges_with_the_square_of_the_links(client, claim, case):
 
 def test_buckles_at_the_exact_load(client, claim):
     ratio = buckling_load(client, SHEET) / (np.pi**2 / 4)
-    claim(
+    assert claim(
         "a field against its magnetisation buckles it",
         parameters=f"{PARAMETERS}; growth rates at four loads, in vacuum, undamped",
         reference="lambda = pi^2/4, where the growth rate squared goes through zero",
@@ -106,7 +106,7 @@ def test_buckles_at_the_exact_load(client, claim):
 def test_first_mode_is_the_cantilevers(client, claim, setting, fluid, step, changes):
     exact = cantilever_frequency(SHEET, fluid)
     found = ringing_frequency(client, SHEET, fluid, step, **changes)
-    claim(
+    assert claim(
         f"first bending frequency, {setting}",
         parameters=f"{PARAMETERS}; step {step * 1e3:g} ms, {changes or 'damping ratio 0.1'}",
         reference=f"Euler-Bernoulli with pi/4 rho w^2 of fluid, {exact:.2f} Hz",
@@ -140,7 +140,7 @@ def test_rigid_motion_keeps_its_momentum(client, claim):
     sheet.read()
     run(client, sheet, uniform(sheet), 1.0)
     change = np.linalg.norm(sheet.velocity() - [0.03, -0.02, 0.01]) / np.linalg.norm([3, 2, 1])
-    claim(
+    assert claim(
         "translation in vacuum keeps its momentum",
         parameters=f"{PARAMETERS}; 37 mm/s for 1 s",
         reference="momentum",
@@ -162,7 +162,7 @@ def test_energy_does_not_grow(client, claim, where, fluid, duration):
         _, energies = run(client, sheet, uniform(sheet), duration, watch=lambda s: s.energy())
         worst = max(worst, energies.max() / start)
         sheet.remove()
-    claim(
+    assert claim(
         f"energy does not grow in {where}",
         parameters=f"{PARAMETERS}; bent and moving at random, four seeds, damping ratio 0.1, "
         f"{duration:g} s",
@@ -191,7 +191,7 @@ def test_energy_does_not_grow_between_still_walls(client, claim, where, fluid):
         worst, touches = max(worst, seen[:, 0].max() / start), touches + seen[:, 1].sum()
         sheet.remove()
     assert touches > 0
-    claim(
+    assert claim(
         f"energy does not grow between still walls, in {where}",
         parameters=f"{PARAMETERS}; plates 5 mm apart, moving at random, four seeds, 2 s",
         reference="its start, fluid carried along included",
@@ -211,7 +211,7 @@ def test_sinking_speed_broadside(client, claim):
         return 16 * WATER.viscosity * RADIUS * u + pressure - weight
 
     found, exact = -sheet.velocity()[2], brentq(excess, 0, 1)
-    claim(
+    assert claim(
         "sinking broadside",
         parameters=f"{PARAMETERS}, 100 MPa; water, 2 s from rest",
         reference=f"weight less buoyancy against 16 mu a U + 1.12 rho A U^2 / 2, {exact:.4f} m/s",
@@ -240,7 +240,7 @@ def test_flow_carries_a_neutrally_buoyant_sheet(client, claim):
     sheet = make(client, SHEET, WATER, density=1000.0)
     run(client, sheet, uniform(sheet, flow=(0.004, 0, 0.002)), 3.0)
     off = abs(sheet.velocity() - (0.004, 0, 0.002)).max() / 0.002
-    claim(
+    assert claim(
         "a uniform flow carries a neutrally buoyant sheet",
         parameters=f"{PARAMETERS}, 1000 kg/m3; water at (4, 0, 2) mm/s, 3 s from rest",
         reference="the flow's velocity",
