@@ -25,7 +25,7 @@ test-all: $(VENV)/kernels.stamp
 	$(BIN)/python -m pytest -n 2
 
 validation: $(VENV)/kernels.stamp
-	$(BIN)/python -m pytest -n 2 -m "not slow" --validation docs/validation
+	$(BIN)/python -m pytest tests -n 2 -m "not slow" --validation docs/validation
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
