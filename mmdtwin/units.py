@@ -15,6 +15,7 @@ DENSITY = 1e-6  # kg/m3 -> g/mm3
 INERTIA = 1e9  # kg m2 -> g mm2
 ACCELERATION = 1e3  # m/s2 -> mm/s2
 SPEED = 1e3  # m/s -> mm/s
+SPEED_LAPLACIAN = SPEED / LENGTH**2  # 1/(m s) -> 1/(mm s)
 BENDING_STIFFNESS = 1e12  # N m2 -> uN mm2
 FIELD_GRADIENT = 1e-3  # T/m -> T/mm
 MOMENT = 1e9  # A m2 -> nN m/T

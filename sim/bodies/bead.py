@@ -12,7 +12,7 @@ from mmdtwin.config import BeadConfig, CapsuleConfig, FlowConfig
 from mmdtwin.geometry import Array
 from mmdtwin.rig import DeviceFacts
 from mmdtwin.sim.bodies.compact_drag import BODY, curl, fluid_loads, reynolds_numbers
-from mmdtwin.sim.bodies.device import Ambient, Medium
+from mmdtwin.sim.bodies.device import FACTS_FIELD, FACTS_SPEED, Ambient, Medium
 from mmdtwin.sim.bodies.ellipsoid import (
     ellipsoid_added_mass,
     ellipsoid_demagnetisation,
@@ -27,10 +27,7 @@ from mmdtwin.sim.shapes import Solids
 if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
 
-FACTS_SPEED = 10e-3  # m/s at which the facts state the drag
-FACTS_FIELD = 10e-3  # T along the body at which they state an induced moment
 AXIS = np.array([1.0, 0.0, 0.0])
-LAPLACIAN = units.SPEED / units.LENGTH**2  # 1/(m s) -> 1/(mm s)
 
 Compact = BeadConfig | CapsuleConfig
 
@@ -189,7 +186,7 @@ class Bead(RigidBody[Compact]):
             self._velocity,
             ambient.flow[0] * units.SPEED,
             ambient.flow_gradient[0],
-            ambient.flow_laplacian[0] * LAPLACIAN,
+            ambient.flow_laplacian[0] * units.SPEED_LAPLACIAN,
             *near[1:5],
         )
         pull = ambient.gradient[0] @ moment * units.FIELD_GRADIENT

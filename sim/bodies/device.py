@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 
 NO_GRADIENT = np.zeros((3, 3))
+CONTACT_MEMORY = 0.02  # s, smoothing of the expected contact force; damps its chatter
+FACTS_SPEED = 10e-3  # m/s at which the facts state the drag
+FACTS_FIELD = 10e-3  # T, along the body, in which they state an induced moment
 ConfigT = TypeVar("ConfigT", bound=BaseDeviceConfig)
 
 

@@ -13,7 +13,7 @@ from mmdtwin.config import DropletConfig, FlowConfig
 from mmdtwin.errors import PhysicsError, UserError
 from mmdtwin.geometry import Array
 from mmdtwin.rig import DeviceFacts
-from mmdtwin.sim.bodies.device import Ambient, Device, Medium
+from mmdtwin.sim.bodies.device import FACTS_FIELD, FACTS_SPEED, Ambient, Device, Medium
 from mmdtwin.sim.bodies.droplet_ellipsoid import LEAST_ELLIPSOID, volume
 from mmdtwin.sim.bodies.droplet_energy import relaxed_ball
 from mmdtwin.sim.bodies.droplet_forces import (
@@ -47,9 +47,6 @@ MAX_STRAIN = 0.05  # of a piece's volume
 # resists to drawing out is a nearly round drop's, so that a sudden strong field draws too far.
 MAX_ASPECT = 15.0
 NO_WALL = 1e6  # mm
-FACTS_SPEED = 10e-3  # m/s at which the facts state the drag
-FACTS_FIELD = 10e-3  # T at which they state the moment
-LAPLACIAN = units.SPEED / units.LENGTH**2  # 1/(m s) -> 1/(mm s)
 
 
 @lru_cache(maxsize=16)
@@ -223,7 +220,7 @@ class Droplet(Device[DropletConfig]):
             field=ambient.field,
             gradient=ambient.gradient * units.FIELD_GRADIENT,
             flow=ambient.flow * units.SPEED,
-            flow_laplacian=ambient.flow_laplacian * LAPLACIAN,
+            flow_laplacian=ambient.flow_laplacian * units.SPEED_LAPLACIAN,
             gap=gap,
             normal=self._normal,
         )

@@ -15,7 +15,7 @@ from mmdtwin.errors import PhysicsError, UserError
 from mmdtwin.geometry import Array
 from mmdtwin.rig import DeviceFacts
 from mmdtwin.sim.bodies import gel_elastic as elastic
-from mmdtwin.sim.bodies.device import Ambient, Device, Medium, Wall
+from mmdtwin.sim.bodies.device import FACTS_SPEED, Ambient, Device, Medium, Wall
 from mmdtwin.sim.bodies.ellipsoid import ellipsoid_added_mass, ellipsoid_friction
 from mmdtwin.sim.bodies.gel_body import AnchoredBody
 from mmdtwin.sim.bodies.gel_loads import carry_fluid, drag, hold_off
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 SKIN = 10e-6  # m, at which a node meets the wall
 MAX_STRAIN = 0.5  # Green's, of an element
-FACTS_SPEED = 10e-3  # m/s at which the facts state the drag
 
 
 # PyBullet gives the material of the first soft body in a client to all later ones.

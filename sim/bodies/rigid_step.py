@@ -15,8 +15,8 @@ import numba as nb
 import numpy as np
 
 from mmdtwin.geometry import Array
+from mmdtwin.sim.bodies.device import CONTACT_MEMORY
 
-CONTACT_MEMORY = 0.02  # s, smoothing of the expected contact force; damps its chatter
 WALL_ENTRY = 5e-3  # mm that a body may enter the wall in a substep
 WALL_LOSS = 40e-3  # mm, the same if PyBullet misses the contact; under its weight alone: 3 ms
 LOSS_SHARE = 0.25  # of a sphere's radius: no more than that, lest it gets through

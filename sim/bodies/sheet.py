@@ -12,11 +12,11 @@ from mmdtwin.errors import PhysicsError
 from mmdtwin.geometry import Array
 from mmdtwin.rig import DeviceFacts
 from mmdtwin.sim.bodies.added_mass import elliptic_section
-from mmdtwin.sim.bodies.device import Ambient
+from mmdtwin.sim.bodies.device import FACTS_SPEED, Ambient
 from mmdtwin.sim.bodies.links import Links
 from mmdtwin.sim.bodies.magnetisation import net_moment
 from mmdtwin.sim.bodies.plate import MAX_REYNOLDS, PlateDrag, disc_radius, plate_drag
-from mmdtwin.sim.bodies.soft import FACTS_SPEED, SoftChain, bending_damping_time
+from mmdtwin.sim.bodies.soft import SoftChain, bending_damping_time
 from mmdtwin.sim.shapes import Solids
 
 SPHERES_ACROSS = 3  # collision spheres over the width of a link

@@ -13,7 +13,7 @@ from mmdtwin.config.devices.soft import SoftConfig
 from mmdtwin.errors import PhysicsError
 from mmdtwin.geometry import Array
 from mmdtwin.sim.bodies import chain
-from mmdtwin.sim.bodies.device import Ambient, Device, Medium
+from mmdtwin.sim.bodies.device import CONTACT_MEMORY, Ambient, Device, Medium
 from mmdtwin.sim.bodies.kinematics import observe
 from mmdtwin.sim.bodies.links import Fluid, Links, Pose, held_inertia
 from mmdtwin.sim.bodies.magnetisation import mean_directions
@@ -22,14 +22,12 @@ from mmdtwin.sim.bodies.multibody import create_chain
 if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
 
-CONTACT_MEMORY = 0.02  # s, smoothing of the expected contact force; damps its chatter
 SUBSTEP_TRAVEL = 0.25  # of the thickness: a link may not move further in one substep
 SMALLEST_SUBSTEP = 1 / 256  # of the nominal step; a sheet of 50 um asked for 1/64 at most
 MAX_BEND = np.pi / 2  # rad of one joint; beyond, the links are too long for the curve
 MAX_STRAIN = 0.5  # of the surface; beyond, a linear modulus is far off for rubber (assumed)
 FIRST_MODE = 1.8751040687  # root of cos x cosh x = -1: first bending mode of a cantilever
 NO_FORCE = np.zeros(3)
-FACTS_SPEED = 10e-3  # m/s at which the facts state the drag
 
 SoftT = TypeVar("SoftT", bound=SoftConfig)
 

@@ -9,11 +9,10 @@ from scipy.spatial import cKDTree
 
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array
-from mmdtwin.sim.phantoms.grid import Grid
+from mmdtwin.sim.phantoms.grid import MOST_NODES, Grid
 from mmdtwin.sim.phantoms.surface import BAND, Surface, grown
 from mmdtwin.sim.phantoms.triangles import nearest_on_triangle
 
-MOST_NODES = 1.5e8  # of a grid: 0.6 GB
 MARGIN = 3  # voxels of grid kept round the mesh
 LONGEST = 2.0  # voxels, side of a triangle: the nearest of the nearest centres is then among ...
 NEAREST = 8  # ... this many
