@@ -187,6 +187,7 @@ class Bead(RigidBody[Compact]):
             ambient.flow[0] * units.SPEED,
             ambient.flow_gradient[0],
             ambient.flow_laplacian[0] * units.SPEED_LAPLACIAN,
+            ambient.flow_acceleration[0] * units.ACCELERATION,
             *near[1:5],
         )
         pull = ambient.gradient[0] @ moment * units.FIELD_GRADIENT

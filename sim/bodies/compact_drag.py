@@ -150,6 +150,7 @@ def fluid_loads(
     flow: Array,
     gradient: Array,
     laplacian: Array,
+    acceleration: Array,
     gap: float,
     normal: Array,
     vessel_axis: Array,
@@ -160,8 +161,9 @@ def fluid_loads(
     The load on the moving body is force - resistance @ velocity. Creeping drag times the wall's
     factors, plus the excess by inertia in unbounded fluid; the flow enters with Faxen's term
     a^2/6 lap u, with its half vorticity (and strain, of a spheroid), and with its acceleration
-    u . grad u times displaced and added mass (Maxey and Riley, Phys. Fluids 26 (1983) 883).
-    `bodies` holds one BODY; the flow's velocity, gradient and Laplacian are at its centre.
+    times displaced and added mass (Maxey and Riley, Phys. Fluids 26 (1983) 883; Auton, Hunt and
+    Prud'homme, J. Fluid Mech. 197 (1988) 241). `bodies` holds one BODY; the flow's velocity,
+    gradient, Laplacian and acceleration are at its centre.
     """
     body = bodies[0]
     h = hindrance(body.radius, body.radius + gap, vessel_radius, body.least_gap)
@@ -198,6 +200,6 @@ def fluid_loads(
     carried = about(axis, body.carried_along, body.carried_across)
     force = np.empty(6)
     force[:3] = applied(creeping, applied(drift, faxen)) + inertial * faxen
-    force[:3] += applied(carried, applied(gradient, flow))
+    force[:3] += applied(carried, acceleration)
     force[3:] = applied(turning, applied(swirl, turn)) + applied(faster, turn)
     return resistance, force

@@ -76,6 +76,8 @@ class Ambient(NamedTuple):
         dv_i/dx_j, 1/s.
     flow_laplacian : (n, 3) array
         Laplacian of the velocity, 1/(m s).
+    flow_acceleration : (n, 3) array
+        Of the fluid, du/dt + u . grad u, m/s2.
     """
 
     field: Array
@@ -83,6 +85,7 @@ class Ambient(NamedTuple):
     flow: Array
     flow_gradient: Array
     flow_laplacian: Array
+    flow_acceleration: Array
 
     @classmethod
     def uniform(
@@ -99,6 +102,7 @@ class Ambient(NamedTuple):
             flow=np.tile(np.asarray(flow, float), (n, 1)),
             flow_gradient=np.zeros((n, 3, 3)),
             flow_laplacian=np.zeros((n, 3)),
+            flow_acceleration=np.zeros((n, 3)),
         )
 
 

@@ -221,6 +221,7 @@ class Droplet(Device[DropletConfig]):
             gradient=ambient.gradient * units.FIELD_GRADIENT,
             flow=ambient.flow * units.SPEED,
             flow_laplacian=ambient.flow_laplacian * units.SPEED_LAPLACIAN,
+            flow_acceleration=ambient.flow_acceleration * units.ACCELERATION,
             gap=gap,
             normal=self._normal,
         )

@@ -139,7 +139,7 @@ def relaxed_ball(count: int) -> Array:
         across = np.sqrt(1.0 - z * z)
         r[i] = radius * np.array([across * np.cos(angle), across * np.sin(angle), z])
     unit = Liquid(
-        4.0 / 3.0 * np.pi / count, 1.0, np.zeros(3), 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0
+        4.0 / 3.0 * np.pi / count, 1.0, 0.0, np.zeros(3), 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0
     )
     for _ in range(RELAXATION):
         centre, square, axes = inertia_ellipsoid(r)

@@ -41,12 +41,13 @@ CONVERGED = 1e-5  # change of the pressure in a sweep
 
 
 class Surroundings(NamedTuple):
-    """What the particles feel, (n, ...): T, T/mm, mm/s, 1/(mm s), mm."""
+    """What the particles feel, (n, ...): T, T/mm, mm/s, 1/(mm s), mm/s2, mm."""
 
     field: Array
     gradient: Array
     flow: Array
     flow_laplacian: Array
+    flow_acceleration: Array
     gap: Array  # from the wall to the particle's centre
     normal: Array  # away from the wall
 
@@ -218,6 +219,8 @@ def forces(
             extent[i] = wall_reach(around.normal[members[i]], square, axes, n)
         field, gradient = around.field[members], around.gradient[members]
         force, magnetised[members], cage = drive(r, axes, square, field, gradient, liquid)
+        # As a whole, as its drag: Maxey and Riley, Phys. Fluids 26 (1983) 883.
+        force += liquid.fluid_mass * (mean(around.flow_acceleration[members]) @ axes)
         if liquid.adhesion > 0.0:
             attract(around.gap[members], normal, extent, liquid, force)
         clear = around.gap[members] - extent

@@ -20,6 +20,7 @@ class Liquid(NamedTuple):
 
     particle_volume: float
     particle_mass: float  # with the share of the fluid that is carried along
+    fluid_mass: float  # that a particle displaces and carries
     weight: Array  # (3,) of a particle, less buoyancy
     tension: float
     fluid_density: float
@@ -41,6 +42,7 @@ def liquid_of(config: DropletConfig, medium: Medium) -> Liquid:
     return Liquid(
         particle_volume=share,
         particle_mass=(config.density + ADDED_MASS * fluid.density) * units.DENSITY * share,
+        fluid_mass=(1.0 + ADDED_MASS) * fluid.density * units.DENSITY * share,
         weight=excess * np.asarray(medium.gravity, float) * units.ACCELERATION,
         tension=tension,
         fluid_density=fluid.density * units.DENSITY,

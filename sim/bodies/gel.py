@@ -221,8 +221,8 @@ class Gel(Device[GelConfig]):
             self._meet(self.medium.wall, h, force + self._elastic)
             force += self._contact
         carry_fluid(
-            self._solid.masses, self._axes, self._added_mass, self._displaced, flow,
-            ambient.flow_gradient, force,
+            self._solid.masses, self._axes, self._added_mass, self._displaced,
+            ambient.flow_acceleration * units.ACCELERATION, force,
         )  # fmt: skip
         self._body.push(force)
         return float(h)

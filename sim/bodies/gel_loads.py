@@ -119,14 +119,13 @@ def carry_fluid(
     axes: Array,
     added: Array,
     displaced: float,
-    flow: Array,
-    flow_gradient: Array,
+    acceleration: Array,
     out: Array,
 ) -> None:
     """Add the forces of accelerating fluid to `out` (n, 3), which holds all others.
 
-    The flow's acceleration u . grad u bears on the displaced and the added mass; the added mass
-    goes along with the body's acceleration (Maxey and Riley, Phys. Fluids 26 (1983) 883).
+    The flow's acceleration bears on the displaced and the added mass; the added mass goes along
+    with the body's acceleration (Maxey and Riley, Phys. Fluids 26 (1983) 883).
 
     Parameters
     ----------
@@ -138,16 +137,15 @@ def carry_fluid(
         Added mass along them.
     displaced : float
         Mass of the displaced fluid.
-    flow : (n, 3) array
-    flow_gradient : (n, 3, 3) array
+    acceleration : (n, 3) array
+        Of the fluid at the nodes.
     """
     mass = masses.sum()
     tensor = (axes * added) @ axes.T
     surge = np.zeros(3)
     for a in range(len(masses)):
         for i in range(3):
-            for j in range(3):
-                surge[i] += masses[a] / mass * flow_gradient[a, i, j] * flow[a, j]
+            surge[i] += masses[a] / mass * acceleration[a, i]
     force = displaced * surge + tensor @ surge
     whole = mass * np.eye(3) + tensor
     force -= tensor @ np.linalg.solve(whole, out.sum(axis=0) + force)

@@ -61,6 +61,8 @@ class Helix(RigidBody[HelixConfig]):
         self._lift = -buoyancy.sum() * gravity * units.FORCE
         self._lift_arm = buoyancy @ self._parts.points / buoyancy.sum() * units.LENGTH
         mass = inertia(config, fluid)
+        # Of the fluid, displaced and carried, along its axes.
+        self._surge = (buoyancy.sum() + mass[:3] - self._parts.mass.sum()) * units.MASS
         super().__init__(
             client, config, medium, Mass(mass[:3] * units.MASS, mass[3:] * units.INERTIA),
             self._envelope(config), config.width,
@@ -128,6 +130,8 @@ class Helix(RigidBody[HelixConfig]):
         moment = rotation @ self._magnet
         force = flow_load(rotation, self._to_load, ambient.flow[1:] * units.SPEED)
         force[:3] += self._weight + ambient.gradient[0] @ moment * units.FIELD_GRADIENT
+        acceleration = ambient.flow_acceleration[0] * units.ACCELERATION
+        force[:3] += rotation @ (self._surge * (acceleration @ rotation))
         force[3:] += np.cross(rotation @ self._lift_arm, self._lift)
         resist = placed(rotation, self._resistance)
         loads = Loads(resist, force, moment[None], field[None])

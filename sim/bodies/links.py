@@ -21,6 +21,7 @@ class Links(NamedTuple):
     half: float  # half the length
     mass: float
     inertia: Array  # (3,) along the axes
+    displaced: float  # mass of the fluid that is not there
     added_mass: Array  # (3,) along the axes, of fluid
     added_inertia: Array  # (3,) along the axes, of fluid
     weight: Array  # (3,) less buoyancy
@@ -68,6 +69,7 @@ class Fluid(NamedTuple):
     gradient: Array  # (n, 3, 3), dB_i/dx_j, T/mm
     flow: Array  # (n, 3)
     flow_gradient: Array  # (n, 3, 3), dv_i/dx_j
+    flow_acceleration: Array  # (n, 3)
 
 
 class Pose(NamedTuple):

@@ -96,7 +96,8 @@ def link_load(
     The block is mass + fluid's mass + h damping + h^2 stiffness. Terms quadratic in velocity are
     on the side of the loads, at the motion of `middle`: centripetal and gyroscopic, and for the
     fluid carried along Kirchhoff's equations (Lamb, Hydrodynamics, art. 124) of each link as a
-    strip.
+    strip. The fluid's own acceleration bears on the displaced and the added mass (Maxey and Riley,
+    Phys. Fluids 26 (1983) 883).
     """
     axes, flow_gradient = pose.axes[i], fluid.flow_gradient[i]
     arm = less(row(pose.centre[i]), row(pose.centre[0]))
@@ -116,6 +117,8 @@ def link_load(
     force = each(per_speed, still)
     force = add(force, less(cross(whirl, impulse), each(carried_mass, cross(whirl, through))))
     force = add(force, each(mass, into(axes, row(middle.bias[i]))))
+    surge = add((links.displaced, links.displaced, links.displaced), carried_mass)
+    force = less(force, each(surge, into(axes, row(fluid.flow_acceleration[i]))))
     torque = less(each(per_rate, spin), carried)
     torque = add(torque, add(cross(through, impulse), cross(whirl, each(inertia, whirl))))
     torque = add(torque, each(inertia, into(axes, row(middle.spin_bias[i]))))

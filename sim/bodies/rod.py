@@ -71,6 +71,7 @@ class SoftRod(SoftChain[RodConfig]):
             half=length / 2 * units.LENGTH,
             mass=mass * units.MASS,
             inertia=inertia * units.INERTIA,
+            displaced=fluid.density * section * length * units.MASS,
             added_mass=carried * length * units.MASS,
             added_inertia=np.array([0.0, pitch, pitch]) * units.INERTIA,
             weight=weight * units.FORCE,

@@ -81,6 +81,7 @@ class SoftSheet(SoftChain[SheetConfig]):
             half=length / 2 * units.LENGTH,
             mass=mass * units.MASS,
             inertia=inertia * units.INERTIA,
+            displaced=fluid.density * section * length * units.MASS,
             added_mass=carried * length * units.MASS,
             added_inertia=np.array([roll * length, pitch * length, yaw * length]) * units.INERTIA,
             weight=weight * units.FORCE,

@@ -176,6 +176,7 @@ class SoftChain(Device[SoftT], Generic[SoftT]):
             ambient.gradient * units.FIELD_GRADIENT,
             ambient.flow * units.SPEED,
             ambient.flow_gradient,
+            ambient.flow_acceleration * units.ACCELERATION,
         )
         travel = SUBSTEP_TRAVEL * self.thickness * units.LENGTH
         h, force, acceleration = chain.advance(

@@ -22,7 +22,8 @@ SECTION = np.linspace(0.0, 1.0, 33)  # squares of relative radius, the same
 
 
 class LocalFlow(NamedTuple):
-    """What surrounds a small body: v (n, 3) m/s, dv_i/dx_j (n, 3, 3) 1/s, lap v (n, 3) 1/(m s).
+    """What surrounds a small body: v (n, 3) m/s, dv_i/dx_j (n, 3, 3) 1/s, lap v (n, 3) 1/(m s),
+    and the fluid's acceleration dv/dt + v . grad v (n, 3) m/s2.
 
     The Laplacian is that of the axial profile over the section, along the axis.
     """
@@ -30,6 +31,7 @@ class LocalFlow(NamedTuple):
     velocity: Array
     gradient: Array
     laplacian: Array
+    acceleration: Array
 
 
 class Flow:
@@ -127,14 +129,15 @@ class Flow:
         return self.radius * np.sqrt(omega * self.config.density / self.config.viscosity)
 
     def local(self, points: ArrayLike, t: float = 0.0) -> LocalFlow:
-        """Return velocity, gradient and Laplacian at points (n, 3) m in the vessel's frame.
+        """Return velocity and its derivatives at points (n, 3) m in the vessel's frame.
 
         `t` is the time in s since an R wave.
         """
         p = np.ascontiguousarray(points, float).reshape(-1, 3)
         n = len(p)
-        found = LocalFlow(np.empty((n, 3)), np.empty((n, 3, 3)), np.empty((n, 3)))
-        flow_at(p, *self.arrays, self._omega * t, *found)
+        vectors = np.empty((3, n, 3))
+        found = LocalFlow(vectors[0], np.empty((n, 3, 3)), vectors[1], vectors[2])
+        flow_at(p, *self.arrays, self._omega, float(t), *found)
         return found
 
     def velocity(self, points: ArrayLike, t: float = 0.0) -> Array:

@@ -1,4 +1,4 @@
-"""The velocity of the fluid, its gradient and its Laplacian at points, compiled."""
+"""The velocity of the fluid, its gradient, Laplacian and acceleration at points, compiled."""
 
 from __future__ import annotations
 
@@ -88,22 +88,25 @@ def foot(point, i, line, tangents, radius, branch):  # type: ignore[no-untyped-d
 
 @njit(cache=True, fastmath=True)
 def flow_at(  # type: ignore[no-untyped-def]
-    points, line, tangents, radius, branch, balls, profiles, phase, velocity, gradient, laplacian
-):
-    """Write velocity (n, 3), gradient (n, 3, 3) and Laplacian (n, 3) at `points` (n, 3).
+    points, line, tangents, radius, branch, balls, profiles, omega, t,
+    velocity, gradient, laplacian, acceleration,
+):  # fmt: skip
+    """Write velocity, Laplacian, acceleration (n, 3) and gradient (n, 3, 3) at `points` (n, 3).
 
-    See `Flow` for the other arrays; usable from compiled code. `phase` is 2 pi rate t.
+    See `Flow` for the other arrays; usable from compiled code. `omega` is 2 pi rate, t the time.
     """
     modes, terms = profiles.shape[1], profiles.shape[2]
-    basis = np.empty(modes)  # 1, cos, -sin, cos 2, -sin 2, ...
+    basis, rate = np.zeros(modes), np.zeros(modes)  # 1, cos, -sin, cos 2, ... and their slopes
     basis[0] = 1.0
     for m in range(1, modes, 2):
-        angle = phase * ((m + 1) // 2)
-        basis[m], basis[m + 1] = np.cos(angle), -np.sin(angle)
-    here, change = np.empty(terms), np.empty(terms)
+        order = omega * ((m + 1) // 2)
+        basis[m], basis[m + 1] = np.cos(order * t), -np.sin(order * t)
+        rate[m], rate[m + 1] = order * basis[m + 1], -order * basis[m]
+    here, change, growth = np.empty(terms), np.empty(terms), np.empty(terms)
     velocity[:] = 0.0
     gradient[:] = 0.0
     laplacian[:] = 0.0
+    acceleration[:] = 0.0
     for k in range(points.shape[0]):
         i = nearest_in_radii(points[k], line, radius, balls)
         if i < 0:
@@ -114,32 +117,36 @@ def flow_at(  # type: ignore[no-untyped-def]
         if square >= 1.0:
             continue
         for c in range(terms):
-            here[c] = change[c] = 0.0
+            here[c] = change[c] = growth[c] = 0.0
         for m in range(modes):
             for c in range(terms):
                 first = basis[m] * profiles[i, m, c]
-                difference = basis[m] * profiles[j, m, c] - first
+                between = profiles[j, m, c] - profiles[i, m, c]
+                difference = basis[m] * between
                 change[c] += difference
                 here[c] += first + share * difference
+                growth[c] += rate[m] * (profiles[i, m, c] + share * between)
         z = 2.0 * square - 1.0
         axial = clenshaw(here, z)
         axial_slope = clenshaw(change, z)[0] * slope
         write(
             tangents[i], tangents[j], share, slope, r, widening, across, square,
-            axial, axial_slope, velocity[k], gradient[k], laplacian[k],
+            axial, axial_slope, clenshaw(growth, z)[0] if modes > 1 else 0.0,
+            velocity[k], gradient[k], laplacian[k], acceleration[k],
         )  # fmt: skip
 
 
 @njit(cache=True, fastmath=True)
 def write(  # type: ignore[no-untyped-def]
     axis, axis_next, share, slope, r, widening, across, square,
-    axial, axial_slope, velocity, gradient, laplacian,
+    axial, axial_slope, axial_growth, velocity, gradient, laplacian, acceleration,
 ):  # fmt: skip
     """Turn a profile into vectors, by the chain rule.
 
     v = u (t + p r'/r), with p the vector from the axis: where the section narrows, streamlines
     keep their share of the radius, so that the fluid follows the wall and volume is conserved.
-    `axial` holds u, du/dy and d2u/dy2, y = `square`; `axial_slope` is du/ds at the same y.
+    `axial` holds u, du/dy and d2u/dy2, y = `square`; `axial_slope` is du/ds at the same y and
+    `axial_growth` du/dt. The acceleration is dv/dt + v . grad v.
     """
     speed, u_y, u_yy = axial
     length, turning = 0.0, 0.0
@@ -156,6 +163,7 @@ def write(  # type: ignore[no-untyped-def]
         t_slope = slope * (turn - t * turning / length) / length
         direction = t + spread * across[a]
         velocity[a] = speed * direction
+        acceleration[a] = axial_growth * direction
         laplacian[a] = 4.0 * (u_y + square * u_yy) / (r * r) * t
         for b in range(3):
             square_b = 2.0 * across[b] / (r * r) - 2.0 * square * spread * axis[b]
@@ -163,3 +171,6 @@ def write(  # type: ignore[no-untyped-def]
             normal = (1.0 if a == b else 0.0) - axis[a] * axis[b]
             direction_b = t_slope * axis[b] + spread * (normal - spread * across[a] * axis[b])
             gradient[a, b] = speed_b * direction + speed * direction_b
+    for a in range(3):
+        for b in range(3):
+            acceleration[a] += gradient[a, b] * velocity[b]

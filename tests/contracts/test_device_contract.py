@@ -197,3 +197,33 @@ def test_a_floor_bears_its_weight(client, preset):
         assert (distances > -50e-6).all()
     assert device.contacts() > 0
     assert np.mean(forces) == pytest.approx(weight, rel=0.05)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_fluid_that_speeds_up_takes_a_weightless_device_along(client, preset):
+    """Du/Dt bears on the displaced and the added mass, so that with the fluid's own density a body
+    goes with a pulse of 1.2 Hz, Maxey and Riley (1983). Drag alone would leave heavy ones behind;
+    2 % is for the steps, which are a hundredth of the beat's shortest time."""
+    config = load(DeviceConfig, "devices", preset)
+    kind = device_class(config)
+    light, heavy = (
+        kind.facts(config, BLOOD.model_copy(update={"density": density})).weight
+        for density in (1000.0, 2000.0)
+    )
+    density = 1000.0 + 1000.0 * light / (light - heavy)
+    fluid = BLOOD.model_copy(update={"density": density})
+    device = kind(client, config, Medium(fluid, np.zeros(3)))
+    device.place(np.zeros(3), np.eye(3))
+    speed, omega, t, worst = 0.01, 2 * np.pi * 1.2, 0.0, 0.0
+    way = np.array([0.6, 0.0, 0.8])
+    while t < 0.45:
+        flow, gain = speed * np.sin(omega * t) * way, speed * omega * np.cos(omega * t) * way
+        ambient = Ambient.uniform(len(device.points), flow=flow)
+        ambient = ambient._replace(flow_acceleration=np.tile(gain, (len(device.points), 1)))
+        h = device.push(min(STEP, device.max_step), ambient)
+        client.setTimeStep(h)
+        client.stepSimulation()
+        device.read()
+        t += h
+        worst = max(worst, np.linalg.norm(device.velocity() - speed * np.sin(omega * t) * way))
+    assert worst < 0.02 * speed

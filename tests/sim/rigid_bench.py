@@ -83,7 +83,7 @@ def run(client, bead, duration, step=1e-3, flow=still, field=(0, 0, 0), gradient
     while t < duration - 1e-12:
         u, g, lap = flow(bead.centre())
         b = np.asarray(field(t) if callable(field) else field, float)
-        ambient = Ambient(b[None], db[None], u[None], g[None], lap[None])
+        ambient = Ambient(b[None], db[None], u[None], g[None], lap[None], (g @ u)[None])
         h = bead.push(min(step, duration - t), ambient)
         client.setTimeStep(h)
         client.stepSimulation()

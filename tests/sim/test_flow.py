@@ -173,8 +173,11 @@ def test_kernel_runs_inside_compiled_code() -> None:
     @njit
     def twice(points, line, tangents, radius, branch, balls, profiles):
         n = len(points)
-        v, g, lap = np.empty((n, 3)), np.empty((n, 3, 3)), np.empty((n, 3))
-        flow_at(points, line, tangents, radius, branch, balls, profiles, 0.0, v, g, lap)
+        v, g = np.empty((n, 3)), np.empty((n, 3, 3))
+        flow_at(
+            points, line, tangents, radius, branch, balls, profiles, 0.0, 0.0,
+            v, g, np.empty((n, 3)), np.empty((n, 3)),
+        )  # fmt: skip
         return 2.0 * v
 
     points = flow.points[::7] + 0.2e-3

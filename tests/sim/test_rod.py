@@ -195,7 +195,7 @@ def test_a_sheared_fluid_turns_it_like_jefferys_slender_body(client):
     for _ in range(100):
         still = uniform(rod)
         loads = Ambient(still.field, still.gradient, np.einsum("nij,nj->ni", shear, rod.nodes()),
-                        shear, still.flow_laplacian)  # fmt: skip
+                        shear, still.flow_laplacian, still.flow_acceleration)  # fmt: skip
         run(client, rod, loads, 1e-3)
     exact = np.arctan2(1.0, 1 / np.tan(angle) + rate * 0.1)
     assert np.arctan2(rod.direction[2], rod.direction[0]) == pytest.approx(exact, rel=0.01)
