@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bodies, magnetics
+from benchmarks import bodies, magnetics, xray
 from benchmarks.timing import per_call
 from mmdtwin.actuation import CoilCurrents
 from mmdtwin.config import load_scenario
@@ -86,7 +86,7 @@ def measure() -> dict[str, float]:
     rig = prepared()
     d = rig.describe()
     figures = {"physics_realtime_factor": physics(rig)}
-    render = per_call(lambda: rig._imager.render(rig.world), 60)
+    render = per_call(lambda: rig.imager().render(rig.world), 60)
     figures["render_frames_per_s"] = 1.0 / render
     tracker = ImageTracker.for_rig(d)
     frame = rig.next_frame(1.0)
@@ -106,7 +106,7 @@ def measure() -> dict[str, float]:
         rig.apply(CoilCurrents(currents, seq=rig.next_seq()))
     figures["loop_realtime_factor"] = (rig.clock.now() - t) / (time.perf_counter() - began)
     rig.disconnect()
-    return figures | magnetics.figures() | bodies.figures()
+    return figures | magnetics.figures() | bodies.figures() | xray.figures()
 
 
 def main() -> None:

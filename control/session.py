@@ -12,7 +12,7 @@ from mmdtwin.control.follower import Controller, Decision, command
 from mmdtwin.control.path import Path, down_in, wrong_turns
 from mmdtwin.control.task import Arrival, Episode
 from mmdtwin.frame import Frame, Stale
-from mmdtwin.rig import Applied, Rig, RigDescription
+from mmdtwin.rig import MAIN, Applied, Rig, RigDescription
 from mmdtwin.track import ImageTracker, Track
 
 START_SIGMA = 1.5e-3  # m, how well the operator knows where the device was let go
@@ -113,8 +113,9 @@ class Session:
         while True:
             if rig.clock.now() - begin >= self._task.timeout:
                 return Outcome("timeout", rig.clock.now() - begin)
-            frame = rig.next_frame(timeout=1.0)
-            if isinstance(frame, Stale):
+            frame = rig.next_frame(timeout=1.0, source=MAIN)
+            # What a held image shows is past: nothing is steered by it.
+            if isinstance(frame, Stale) or not frame.live:
                 return Outcome("stale", rig.clock.now() - begin)
             if not started:
                 start_tracker(self._tracker, frame, path)

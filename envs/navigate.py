@@ -23,7 +23,7 @@ from mmdtwin.frame import Frame, Stale
 from mmdtwin.geometry import Array
 from mmdtwin.hardware import open_rig
 from mmdtwin.perception import ImageTracker
-from mmdtwin.rig import Rig
+from mmdtwin.rig import MAIN, Rig
 from mmdtwin.seeding import stream
 from mmdtwin.track import Track
 
@@ -55,8 +55,8 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
     `info["reward_source"]` says which.
 
     An episode terminates on arrival (as tracked, see `mmdtwin.control.task.Arrival`), and is
-    truncated at the task's timeout, when no frame comes, or when the physics leaves its validated
-    range (`info["physics_error"]`).
+    truncated at the task's timeout, when no live frame comes, or when the physics leaves its
+    validated range (`info["physics_error"]`).
 
     Parameters
     ----------
@@ -127,9 +127,9 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
         self._estimator = PathEstimator(self._path)
         self._arrival = Arrival(self._path, self.scenario.task.tolerance)
         self._scene = Scene(description, self._path.leg, "Navigate-v0")
-        frame = rig.next_frame(FRAME_TIMEOUT)
-        if isinstance(frame, Stale):
-            raise RigError(f"reset: {frame.reason}")
+        frame = rig.next_frame(FRAME_TIMEOUT, MAIN)
+        if isinstance(frame, Stale) or not frame.live:
+            raise RigError(f"reset: {_why(frame)}")
         start_tracker(self._tracker, frame, self._path)
         self._see(frame)
         self._progress = self._progress_now()
@@ -147,12 +147,12 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
         try:
             command = self._action.command(decision, rig.next_seq())
             applied = rig.apply(command)
-            frame = rig.next_frame(FRAME_TIMEOUT)
+            frame = rig.next_frame(FRAME_TIMEOUT, MAIN)
         except PhysicsError as error:
             last = self.rig.last_good() if isinstance(self.rig, HasTruth) else None
             return self._end(0.0, False, True, physics_error=str(error), last_good=last)
-        if isinstance(frame, Stale):
-            return self._end(0.0, False, True, stale=frame.reason)
+        if isinstance(frame, Stale) or not frame.live:
+            return self._end(0.0, False, True, stale=_why(frame))
         self._see(frame)
         self._moment = Moment(frame, self._track, self._estimate, decision, applied)
         before, self._progress = self._progress, self._progress_now()
@@ -233,3 +233,8 @@ class NavigateEnv(gym.Env[NDArray[Any], NDArray[np.float32]], EzPickle):
         self._ready = False
         more.setdefault("is_success", False)
         return self._observe(), float(reward), terminated, truncated, self._info(**more)
+
+
+def _why(frame: Frame | Stale) -> str:
+    """Why a frame is none to go by."""
+    return frame.reason if isinstance(frame, Stale) else "the image is held"

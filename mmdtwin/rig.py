@@ -22,6 +22,7 @@ from mmdtwin.safety import GateState, Limits, gate
 from mmdtwin.vessel import VesselMap
 
 State = Literal["disconnected", "connected", "armed", "stopped"]
+MAIN = "main"  # the image source that every rig has, and that controllers steer by
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,9 @@ class RigDescription:
     """What a rig can do, and where it believes things are.
 
     `field` is the field model as calibrated, in the coils' frame; `placed_field` has it in the
-    world. Delays are nominal: image from exposure to delivery, actuation from `apply` to effect.
+    world. Delays are nominal: image from the middle of the exposure to delivery, actuation from
+    `apply` to effect. `sources` names what frames may come from: the planes of a biplane, "main"
+    first; delay and rate are those of "main".
     """
 
     name: str
@@ -73,6 +76,7 @@ class RigDescription:
     vessel: VesselMap
     device: DeviceFacts
     calibration: str | None = None  # id of the calibration that `field` is; None for a drawing
+    sources: tuple[str, ...] = (MAIN,)
 
     @property
     def coil_limits(self) -> Limits:
@@ -118,11 +122,18 @@ class RigState:
     time: float
     currents: Array  # measured, A; empty without coils
     temperatures: Array  # of the coils, K
-    dose: float  # Gy since `prepare`
+    dose: float  # detector entrance air kerma since `prepare`, of all sources together, Gy
     faults: tuple[str, ...] = ()
     pose: Array | None = None  # measured T_world_magnet (4, 4); None without a magnet
     ecg_phase: float | None = None  # fraction of a beat; None without a monitor
     respiratory_phase: float | None = None
+    # Since `prepare`, of all sources together: air kerma at the patient entrance reference point,
+    # Gy, and dose-area product, Gy m2; None where no dosimeter tells.
+    reference_kerma: float | None = None
+    dap: float | None = None
+    # Of the X-ray tube, as exposure control sets it for the coming frame of "main", A s.
+    tube_charge: float | None = None
+    fluoroscopy: bool | None = None  # whether the beam is on; None where it is not told
     times: dict[str, float] = field(default_factory=dict)
 
 
@@ -268,13 +279,35 @@ class Rig(ABC):
     def describe(self) -> RigDescription:
         """What the rig is and believes; read it again after `prepare`."""
 
-    @abstractmethod
-    def next_frame(self, timeout: float, source: str | None = None) -> Frame | Stale:
-        """Wait for the next frame delivered after now, at most `timeout` s on the rig's clock."""
+    def fluoroscopy(self, on: bool) -> None:
+        """Switch the beam on or off, as the pedal does; `prepare` leaves it on.
+
+        While it is off no dose is given, `next_frame` waits in vain, and `read_latest` returns the
+        last image held, with `live` False, until that is too old.
+
+        Raises
+        ------
+        RigError
+            If the rig has no hand on the pedal.
+        """
+        raise RigError(
+            f"fluoroscopy: this rig cannot switch the beam {'on' if on else 'off'}; use the pedal"
+        )
 
     @abstractmethod
-    def read_latest(self, max_age: float) -> Frame | Stale:
-        """Return the newest delivered frame without waiting; Stale if exposed > max_age s ago."""
+    def next_frame(self, timeout: float, source: str | None = None) -> Frame | Stale:
+        """Wait for the next live frame delivered after now, at most `timeout` s on the rig's clock.
+
+        `source` is one of `describe().sources`; None takes the next of any. A held image is no
+        frame here: whoever steers by frames sees none while the beam is off.
+        """
+
+    @abstractmethod
+    def read_latest(self, max_age: float, source: str | None = None) -> Frame | Stale:
+        """Return the newest delivered frame without waiting; Stale if exposed > max_age s ago.
+
+        The frame is not `live` if it is the last image held.
+        """
 
     @abstractmethod
     def telemetry(self) -> RigState:

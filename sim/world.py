@@ -27,8 +27,10 @@ from mmdtwin.sim.flow import Flow
 from mmdtwin.sim.magnetics import CoilSystem, Magnet
 from mmdtwin.sim.patient import Motion
 from mmdtwin.sim.phantoms import Vessel, build_vessel
+from mmdtwin.sim.scene import Scene
 from mmdtwin.sim.shapes import Solids
 from mmdtwin.sim.state import Snapshot, WorldState
+from mmdtwin.sim.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from pybullet_utils.bullet_client import BulletClient
@@ -113,6 +115,7 @@ class World:
         self._seed, self._resets = 0, 0
         self._place_coils(self.T_world_coils)
         self._evaluation: tuple[bytes, Evaluation] | None = None
+        self._surroundings = Surroundings(scenario, self.vessel)
         self._client: BulletClient | None = None
         self._device: Device | None = None
 
@@ -299,7 +302,21 @@ class World:
 
     def solids(self) -> Solids:
         """The device as an imager needs it, in the world frame."""
-        return self.device.solids().placed(self.T_world_vessel)
+        contents = self.scenario.phantom.contents
+        return replace(self.device.solids().placed(self.T_world_vessel), displaces=contents)
+
+    def scene(self) -> Scene:
+        """What an X-ray meets now, in the world frame.
+
+        Of the instruments and the lumen, what has not moved is the same object as before.
+        """
+        return Scene(
+            self.time,
+            device=(self.solids(),),
+            instruments=self._surroundings.instruments(self.T_world_vessel),
+            lumen=self._surroundings.lumen(self.T_world_rest),
+            displacement=rotate(self.T_world_rest, self.motion.displacement(self.time)),
+        )
 
     def clearance(self) -> float:
         """Smallest gap in m between the device's collision spheres and the wall."""

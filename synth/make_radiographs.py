@@ -1,7 +1,8 @@
 """Make the bank of radiograph maps that ships with the package, from the full CT.
 
 Run ``python -m mmdtwin.synth.make_radiographs [FILE]`` in a checkout; it writes
-``synth/data/radiographs.npz`` by default. Only the part of the CT below the test slab is seen.
+``synth/data/radiographs.npz`` by default. Only the part of the CT below the test slab is
+seen, with fine structure (`mmdtwin.synth.xray.texture`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import numpy as np
 from mmdtwin.errors import UserError
 from mmdtwin.files import replacing
 from mmdtwin.frame import Projection
-from mmdtwin.sim.anatomy import Anatomy, load_anatomy, native
+from mmdtwin.sim.anatomy import Anatomy
 from mmdtwin.synth.xray.background import BANK_PITCH, BANK_SID, BANK_SIZE, BANK_SOD, Pose, encode
-from mmdtwin.synth.xray.drr import MAP_STEP, material_maps
+from mmdtwin.synth.xray.drr import material_maps
+from mmdtwin.synth.xray.volume import load_native, make_volume
 
 QUANTUM = 25e-6  # m; 25 um of soft tissue changes the signal by 0.05 %, far below the noise
 PRIMARY, SECONDARY = np.deg2rad(30.0), np.deg2rad(15.0)  # rad, largest gantry angles
@@ -26,6 +28,7 @@ Y_RANGE = (-0.23, -0.155)  # m
 THINNEST = 0.02  # m of soft tissue; less means that the field reaches beside the body
 PER_REGION = 4
 SEED = 20
+TEXTURE_SEED = 0
 
 
 def draw_poses(anatomy: Anatomy) -> list[tuple[Pose, np.ndarray]]:
@@ -41,17 +44,16 @@ def draw_poses(anatomy: Anatomy) -> list[tuple[Pose, np.ndarray]]:
             geometry = (BANK_SID, BANK_SOD, BANK_PITCH, (BANK_SIZE, BANK_SIZE), primary, secondary)
             projection = Projection.from_carm(*geometry)
             try:
-                maps = material_maps(anatomy, projection, np.array(where), cubic=True)
+                maps = material_maps(anatomy, projection, np.array(where))
             except UserError:
                 continue  # the rays leave the usable part of the CT
             if maps["soft-tissue"].min() < THINNEST:
                 continue
-            # Area means undo the interpolation to full size.
-            n = BANK_SIZE // MAP_STEP
-            shape = (n, MAP_STEP, n, MAP_STEP)
-            small = [m.reshape(shape).mean(axis=(1, 3)) for m in maps.values()]
             found.append(
-                (Pose(primary, secondary, where, f"{region}-{count + 1}"), np.stack(small))
+                (
+                    Pose(primary, secondary, where, f"{region}-{count + 1}"),
+                    np.stack([*maps.values()]),
+                )
             )
             count += 1
     return found
@@ -62,7 +64,7 @@ def main() -> None:
     path = (
         Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "data/radiographs.npz"
     )
-    poses, maps = zip(*draw_poses(native(load_anatomy("full"))), strict=True)
+    poses, maps = zip(*draw_poses(make_volume(load_native("full"), TEXTURE_SEED)), strict=True)
     high, low = encode(np.rint(np.stack(maps) / QUANTUM).astype(np.uint16))
     with replacing(path) as part:
         np.savez_compressed(

@@ -3,58 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from mmdtwin.actuation import Actuation, CoilCurrents, MagnetPose, Waveform
 from mmdtwin.clock import SimClock
-from mmdtwin.config import MagnetTwinRigConfig, ScenarioConfig, TwinRigConfig
+from mmdtwin.config import ImagerConfig, MagnetTwinRigConfig, ScenarioConfig, TwinRigConfig
 from mmdtwin.errors import RigError
 from mmdtwin.field import FieldModel
 from mmdtwin.frame import Frame, Stale
 from mmdtwin.geometry import Array, random_offset
 from mmdtwin.hardware.twin.arm_drive import ArmDrive
 from mmdtwin.hardware.twin.drive import CoilDrive
+from mmdtwin.hardware.twin.fluoroscope import EPSILON, Fluoroscope
+from mmdtwin.hardware.twin.truth import Truth, true_state
 from mmdtwin.magnet_limits import MagnetLimits
-from mmdtwin.rig import Registration, Rig, RigDescription, RigState, Start
+from mmdtwin.rig import MAIN, Registration, Rig, RigDescription, RigState, Start
 from mmdtwin.seeding import stream
-from mmdtwin.sim.state import Snapshot, WorldState
+from mmdtwin.sim.state import Snapshot
 from mmdtwin.sim.world import World
 from mmdtwin.synth.xray import Imager
 
-EPSILON = 1e-9  # s; event times closer than this are one
-REMEMBERED_TRUTHS = 64  # frames
-MEASURED = ("currents", "temperatures", "dose", "pose", "ecg_phase", "respiratory_phase")
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """What no laboratory knows: for rewards and reports only.
-
-    `world` is the device's state in the world frame; `position` (3,) and `direction` (3,) are in
-    the vessel's frame, m; `pixel` (2,) is where the centre truly projects, px, and `pixel_size`
-    what a pixel measures there, m; `field` (3,) T at the device; the true placements.
-    """
-
-    world: WorldState
-    position: Array
-    direction: Array
-    pixel: Array
-    pixel_size: float
-    field: Array
-    T_world_vessel: Array
-    T_world_coils: Array
-    T_world_imager: Array
+LATERAL = "lateral"  # source of the second plane of a biplane
+REMEMBERED_TRUTHS = 64  # frames of each source
+READINGS = (
+    "currents", "temperatures", "dose", "reference_kerma", "dap", "tube_charge", "fluoroscopy",
+    "pose", "ecg_phase", "respiratory_phase",
+)  # fmt: skip
 
 
 class TwinRig(Rig):
     """The twin in lockstep: physics waits for the controller, but latency is real.
 
-    A frame is delivered `imager.latency` after its exposure, with several in flight; a command
-    acts `actuation_delay` after it is applied; and the time a controller takes to compute
+    A frame is delivered `imager.latency` after the middle of its pulse, with several in flight; a
+    command acts `actuation_delay` after it is applied; and the time a controller takes to compute
     (configured or measured) passes between the delivery of a frame and the command.
+
+    With a `lateral` imager the planes of a biplane take turns: its pulses lie half a period after
+    those of the main one. Each has its own registration error and numbers its frames; what one
+    plane's beam scatters into the other's detector is neglected, since the other is not read then.
 
     The device is held at its start, as by the catheter that brought it, until the first accepted
     command has acted for `release_delay`: coils are switched on before a device is let go.
@@ -73,7 +61,7 @@ class TwinRig(Rig):
         self._world: World | None = None
         self._seed = 0
         self._prepared = False
-        self._T_world_imager = np.eye(4)
+        self._scopes: dict[str, Fluoroscope] = {}
 
     @property
     def world(self) -> World:
@@ -81,6 +69,12 @@ class TwinRig(Rig):
         if self._world is None:
             raise RigError("the twin is not connected")
         return self._world
+
+    def imager(self, source: str = MAIN) -> Imager:
+        """The imager of a source; for pictures, speed and tests, never for a controller."""
+        self._require_prepared()
+        self._check_source(source)
+        return self._scopes[source].imager
 
     def last_good(self) -> Snapshot | None:
         """Return where the physics was last found in its range, to look into what went wrong."""
@@ -95,7 +89,7 @@ class TwinRig(Rig):
             field=self._field,
             limits=self._limits,
             frame_rate=scenario.imager.frame_rate,
-            image_delay=scenario.imager.latency,
+            image_delay=max(scenario.imager.latency, scenario.imager.pulse_width / 2),
             actuation_delay=scenario.rig.actuation_delay + scenario.rig.lag,
             T_world_coils=self._registration("coils"),
             T_world_imager=self._registration("imager"),
@@ -103,6 +97,7 @@ class TwinRig(Rig):
             vessel=world.flow.map,
             device=world.facts,
             calibration=self._calibration,
+            sources=(MAIN,) if scenario.lateral is None else (MAIN, LATERAL),
         )
 
     def _registration(self, what: str) -> Registration:
@@ -115,28 +110,17 @@ class TwinRig(Rig):
             covariance=np.diag(variance),
         )
 
-    def truth(self, seq: int | None = None) -> Truth:
+    def truth(self, seq: int | None = None, source: str = MAIN) -> Truth:
         """Return the true state now, or at the exposure of a recent frame by its `seq`.
 
         Nothing that must also run in a laboratory may call this.
         """
         self._require_prepared()
+        self._check_source(source)
         if seq is not None:
-            return self._truths[seq]
-        world = self.world
-        state, projection = world.state(), self._imager.projection
-        depth = float(projection.depth(state.position))
-        return Truth(
-            world=state,
-            position=world.device.centre(),
-            direction=world.device.direction,
-            pixel=projection.project(state.position),
-            pixel_size=projection.pitch * depth / projection.sid,
-            field=world.field_at_device(),
-            T_world_vessel=world.T_world_vessel,
-            T_world_coils=world.T_world_coils,
-            T_world_imager=self._T_world_imager,
-        )
+            return self._truths[source, seq]
+        scope = self._scopes[source]
+        return true_state(self.world, scope.imager.projection, scope.T_world_imager)
 
     def _connect(self) -> None:
         self._limits = self.scenario.limits()
@@ -168,50 +152,71 @@ class TwinRig(Rig):
         self.clock = SimClock()  # time starts at 0, so that a seed gives the same run every time
         placement = stream(seed, "registration")
         error = scenario.rig.registration_error
-        world.T_world_rest, world.T_world_coils, self._T_world_imager = (
+        world.T_world_rest, world.T_world_coils, T_world_imager = (
             random_offset(placement, error.translation, error.rotation) for _ in range(3)
         )
-        self._imager = Imager(
-            scenario.imager,
-            stream(seed, "background"),
-            stream(seed, "imaging"),
-            T_world_imager=self._T_world_imager,
-        )
+        self._scopes = {MAIN: self._make_scope(MAIN, scenario.imager, T_world_imager)}
+        if scenario.lateral is not None:
+            placement = stream(seed, "registration-lateral")
+            T_world_lateral = random_offset(placement, error.translation, error.rotation)
+            self._scopes[LATERAL] = self._make_scope(LATERAL, scenario.lateral, T_world_lateral)
         self._drive = self._make_drive(seed)
         self._prepared = False  # until the world has taken the start
         world.reset(start.position, start.direction, seed)
-        self._exposed = 0
-        self._truths: dict[int, Truth] = {}
-        self._dose = 0.0
-        self._in_flight: deque[Frame] = deque()
-        self._latest: Frame | None = None
+        self._truths: dict[tuple[str, int], Truth] = {}
+        self._dose = self._reference_kerma = self._dap = 0.0
+        self._in_flight: list[Frame] = []  # in the order of delivery
+        self._latest: dict[str, Frame] = {}
+        self._fluoroscopy = True
         self._charged = True
         self._delivered_wall = 0.0
         self._prepared = True
 
+    def _make_scope(self, source: str, config: ImagerConfig, T: Array) -> Fluoroscope:
+        suffix = "" if source == MAIN else f"-{source}"
+        imager = Imager(
+            config,
+            stream(self._seed, f"background{suffix}"),
+            stream(self._seed, f"imaging{suffix}"),
+            T_world_imager=T,
+        )
+        offset = 0.0 if source == MAIN else 0.5 / config.frame_rate
+        return Fluoroscope(source, imager, T, offset)
+
+    def fluoroscopy(self, on: bool) -> None:
+        self._require_prepared()
+        self._fluoroscopy = on
+        for scope in self._scopes.values():
+            scope.switch(on, self.clock.now())
+
     def next_frame(self, timeout: float, source: str | None = None) -> Frame | Stale:
         self._require_prepared()
-        if source not in (None, "main"):
-            raise RigError(f"next_frame: no source '{source}'; this rig has main")
+        self._check_source(source)
         deadline = self.clock.now() + timeout
-        while not self._in_flight and self._next_exposure() <= deadline + EPSILON:
-            self._advance(self._next_exposure())
-        if not self._in_flight or self._in_flight[0].t_received > deadline + EPSILON:
+        while (frame := self._first_in_flight(source)) is None:
+            event = self._next_event()
+            if event > deadline + EPSILON:
+                break
+            self._advance(event)
+        if frame is None or frame.t_received > deadline + EPSILON:
             self._advance(deadline)
-            return Stale("no frame within the timeout", self._age())
-        frame = self._in_flight[0]
+            held = "" if self._fluoroscopy else ": fluoroscopy is off, the last image is held"
+            return Stale(f"no frame within the timeout{held}", self._age(source))
         self._advance(frame.t_received)
         self._charged = False
         self._delivered_wall = time.perf_counter()
         return frame
 
-    def read_latest(self, max_age: float) -> Frame | Stale:
+    def read_latest(self, max_age: float, source: str | None = None) -> Frame | Stale:
         self._require_prepared()
-        if self._latest is None:
+        self._check_source(source)
+        frame = self._newest(source)
+        if frame is None:
             return Stale("no frame yet", float("inf"))
-        if self._age() > max_age:
-            return Stale(f"the newest frame is older than {max_age} s", self._age())
-        return self._latest
+        if self._age(source) > max_age:
+            return Stale(f"the newest frame is older than {max_age} s", self._age(source))
+        coming = self._fluoroscopy or self._first_in_flight(frame.source) is not None
+        return frame if coming else replace(frame, live=False)
 
     def telemetry(self) -> RigState:
         self._require_prepared()
@@ -223,11 +228,15 @@ class TwinRig(Rig):
             currents=self._drive.currents.copy(),
             temperatures=self._drive.temperatures.copy(),
             dose=self._dose,
+            reference_kerma=self._reference_kerma,
+            dap=self._dap,
+            tube_charge=self._scopes[MAIN].imager.exposure.charge,
+            fluoroscopy=self._fluoroscopy,
             faults=self._drive.faults,
             pose=None if self._drive.pose is None else self._drive.pose.copy(),
             ecg_phase=motion.ecg_phase(now),
             respiratory_phase=motion.respiratory_phase(now),
-            times=dict.fromkeys(MEASURED, now),
+            times=dict.fromkeys(READINGS, now),
         )
 
     def _send(self, command: Actuation) -> None:
@@ -261,39 +270,56 @@ class TwinRig(Rig):
         if not self._prepared:
             raise RigError("prepare the rig first")
 
-    def _next_exposure(self) -> float:
-        return self._exposed / self.scenario.imager.frame_rate
+    def _check_source(self, source: str | None) -> None:
+        if source is not None and source not in self._scopes:
+            raise RigError(f"no source '{source}'; this rig has {', '.join(self._scopes)}")
 
-    def _age(self) -> float:
-        return self.clock.now() - self._latest.t_exposure if self._latest else float("inf")
+    def _next_event(self) -> float:
+        return min(scope.next_event for scope in self._scopes.values())
+
+    def _first_in_flight(self, source: str | None) -> Frame | None:
+        return next((f for f in self._in_flight if source in (None, f.source)), None)
+
+    def _newest(self, source: str | None) -> Frame | None:
+        delivered = (f for f in self._latest.values() if source in (None, f.source))
+        return max(delivered, key=lambda frame: frame.t_exposure, default=None)
+
+    def _age(self, source: str | None) -> float:
+        newest = self._newest(source)
+        return self.clock.now() - newest.t_exposure if newest else float("inf")
 
     def _advance(self, t: float) -> None:
         """Run physics to time t, exposing frames on the way; deliver those that are due."""
         world = self.world
         while True:
-            if self._next_exposure() <= world.time + EPSILON:
-                self._expose()
+            for scope in self._scopes.values():
+                while scope.next_event <= world.time + EPSILON:
+                    self._attend(scope)
             if t - world.time <= EPSILON:
                 break
             dt = min(
                 world.max_step,
                 t - world.time,
-                max(self._next_exposure() - world.time, EPSILON),
+                max(self._next_event() - world.time, EPSILON),
             )
             world.inputs = self._drive.advance(world.time, dt)
             world.held = self._drive.acting_for(world.time) < self.scenario.rig.release_delay
             world.step(dt)
         self.clock.wait_until(t)
         while self._in_flight and self._in_flight[0].t_received <= t + EPSILON:
-            self._latest = self._in_flight.popleft()
+            frame = self._in_flight.pop(0)
+            self._latest[frame.source] = frame
 
-    def _expose(self) -> None:
-        frame = self._imager.render(self.world, seq=self._exposed)
-        t = self._next_exposure()
-        self._in_flight.append(
-            replace(frame, t_exposure=t, t_received=t + self.scenario.imager.latency)
-        )
-        self._truths[self._exposed] = self.truth()
-        self._truths.pop(self._exposed - REMEMBERED_TRUTHS, None)
-        self._exposed += 1
+    def _attend(self, scope: Fluoroscope) -> None:
+        """Let a fluoroscope see the world; keep the truth of the middle of its pulse."""
+        if abs(scope.middle - self.world.time) <= EPSILON:
+            self._truths[scope.source, scope.exposed] = self.truth(source=scope.source)
+            self._truths.pop((scope.source, scope.exposed - REMEMBERED_TRUTHS), None)
+        frame = scope.attend(self.world)
+        if frame is None:
+            return
+        self._in_flight.append(frame)
+        self._in_flight.sort(key=lambda frame: frame.t_received)
         self._dose += frame.dose
+        self._reference_kerma += frame.reference_kerma
+        self._dap += frame.dap

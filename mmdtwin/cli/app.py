@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mmdtwin import __version__
-from mmdtwin.cli import field, phantom, xray
+from mmdtwin.cli import field, phantom, synth, train, xray
 from mmdtwin.errors import UserError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
 app.add_typer(field.app, name="field", help="Coil systems and their fields.")
 app.add_typer(phantom.app, name="phantom", help="Vessels.")
 app.add_typer(xray.app, name="xray", help="X-ray images.")
+app.add_typer(synth.app, name="synth", help="Synthetic images.")
+app.add_typer(train.app, name="train", help="Train models.")
 
 
 class Kind(StrEnum):
@@ -33,6 +35,7 @@ class Kind(StrEnum):
     phantoms = "phantoms"
     patients = "patients"
     imagers = "imagers"
+    instruments = "instruments"
     scenarios = "scenarios"
     rigs = "rigs"
 

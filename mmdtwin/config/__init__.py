@@ -16,6 +16,15 @@ from mmdtwin.config.devices import (
 )
 from mmdtwin.config.flow import FlowConfig
 from mmdtwin.config.imager import BackgroundConfig, DetectorConfig, ImagerConfig
+from mmdtwin.config.instruments import (
+    CatheterConfig,
+    ClipConfig,
+    EcgLeadConfig,
+    GuidewireConfig,
+    InstrumentConfig,
+    RulerConfig,
+    StentConfig,
+)
 from mmdtwin.config.magnet import MagnetConfig
 from mmdtwin.config.patient import PatientConfig
 from mmdtwin.config.phantom import CtConfig, PhantomConfig, ProceduralConfig
@@ -29,10 +38,11 @@ from mmdtwin.config.scenario import ScenarioConfig, TaskConfig, load_scenario
 
 __all__ = [
     "KINDS", "ArmConfig", "BackgroundConfig", "BaseDeviceConfig", "BeadConfig", "CapsuleConfig",
-    "CoilConfig", "CoilsConfig", "Config", "CtConfig", "DetectorConfig", "DeviceConfig",
-    "DropletConfig", "FlowConfig", "GelConfig", "HelixConfig", "ImagerConfig", "JointConfig",
-    "MagnetConfig", "MagnetTwinRigConfig", "PatientConfig", "PhantomConfig", "PlacementConfig",
-    "ProceduralConfig", "RegistrationErrorConfig", "RigConfig", "RodConfig", "ScenarioConfig",
-    "SheetConfig", "TaskConfig", "TwinRigConfig", "load", "load_scenario", "names", "override",
-    "parse", "read",
+    "CatheterConfig", "ClipConfig", "CoilConfig", "CoilsConfig", "Config", "CtConfig",
+    "DetectorConfig", "DeviceConfig", "DropletConfig", "EcgLeadConfig", "FlowConfig",
+    "GelConfig", "GuidewireConfig", "HelixConfig", "ImagerConfig", "InstrumentConfig",
+    "JointConfig", "MagnetConfig", "MagnetTwinRigConfig", "PatientConfig", "PhantomConfig",
+    "PlacementConfig", "ProceduralConfig", "RegistrationErrorConfig", "RigConfig", "RodConfig",
+    "RulerConfig", "ScenarioConfig", "SheetConfig", "StentConfig", "TaskConfig",
+    "TwinRigConfig", "load", "load_scenario", "names", "override", "parse", "read",
 ]  # fmt: skip

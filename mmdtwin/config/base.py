@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from mmdtwin.errors import ConfigError
 
 KINDS = (
-    "coils", "magnets", "arms", "devices", "phantoms", "patients", "imagers", "scenarios", "rigs",
-    "randomisation",
+    "coils", "magnets", "arms", "devices", "phantoms", "patients", "imagers", "instruments",
+    "scenarios", "rigs", "randomisation", "bead_phantoms",
 )  # fmt: skip
 
 # Keys that name a file beside the YAML file, by kind.
@@ -108,10 +108,13 @@ def load(model: type[ConfigT], kind: str, name: str | Path) -> ConfigT:
 def override(data: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """Return a copy of `data` with `a.b=value` assignments applied (values are YAML).
 
+    A part of a list goes by its number: `a.0.b=value`.
+
     Raises
     ------
     ConfigError
-        If an assignment has no `=` or goes through something that is not a mapping.
+        If an assignment has no `=`, goes through something that is neither a mapping nor a list, or
+        past the end of a list.
     """
     result = _copy(data)
     for assignment in assignments:
@@ -121,14 +124,29 @@ def override(data: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]
         target: Any = result
         *parents, leaf = key.strip().split(".")
         for parent in parents:
-            target = target.setdefault(parent, {}) if isinstance(target, dict) else None
-        if not isinstance(target, dict):
+            if isinstance(target, list):
+                target = target[_number(parent, target, assignment)]
+            else:
+                target = target.setdefault(parent, {}) if isinstance(target, dict) else None
+        if not isinstance(target, dict | list):
             raise ConfigError(f"--set {assignment}: '{key}' goes through a key that holds a value")
         try:
-            target[leaf] = yaml.safe_load(text)
+            value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {assignment}: '{text}' is not a YAML value") from error
+        if isinstance(target, list):
+            target[_number(leaf, target, assignment)] = value
+        else:
+            target[leaf] = value
     return result
+
+
+def _number(text: str, items: list[Any], assignment: str) -> int:
+    """Return the number of an item in a list."""
+    if not text.isdecimal() or int(text) >= len(items):
+        allowed = f"0 to {len(items) - 1}" if items else "none: the list is empty"
+        raise ConfigError(f"--set {assignment}: no item '{text}' in the list; allowed: {allowed}")
+    return int(text)
 
 
 def _copy(data: Any) -> Any:

@@ -14,6 +14,7 @@ from mmdtwin.config.base import Config, override, parse, read
 from mmdtwin.config.coils import CoilsConfig
 from mmdtwin.config.devices import DeviceConfig
 from mmdtwin.config.imager import ImagerConfig
+from mmdtwin.config.instruments import InstrumentConfig
 from mmdtwin.config.magnet import MagnetConfig
 from mmdtwin.config.patient import PatientConfig
 from mmdtwin.config.phantom import Branches, PhantomConfig
@@ -33,8 +34,10 @@ PARTS = {
     "phantom": "phantoms",
     "patient": "patients",
     "imager": "imagers",
+    "lateral": "imagers",
     "rig": "rigs",
 }
+INSTRUMENTS = "instruments"  # a list of parts, and the kind they are of
 
 
 class TaskConfig(Config):
@@ -66,6 +69,10 @@ class ScenarioConfig(Config):
     phantom: PhantomConfig
     patient: PatientConfig = PatientConfig(source="still: a bench phantom or tissue ex vivo")
     imager: ImagerConfig
+    lateral: ImagerConfig | None = None  # second plane of a biplane, pulsing in turn with `imager`
+    # What an X-ray shows besides: names of presets, or mappings; those with a key `preset` change
+    # what they name.
+    instruments: tuple[InstrumentConfig, ...] = ()
     rig: RigConfig
     task: TaskConfig
 
@@ -92,6 +99,20 @@ class ScenarioConfig(Config):
         if not isinstance(self.rig, needed):
             what, kind = ("coils", "twin") if self.magnet is None else ("a magnet", "twin-magnet")
             raise ValueError(f"rig.kind: {what} needs a rig of kind {kind} (got {self.rig.kind})")
+        return self
+
+    @model_validator(mode="after")
+    def _check_biplane(self) -> ScenarioConfig:
+        main, lateral = self.imager, self.lateral
+        if lateral is None:
+            return self
+        if lateral.frame_rate != main.frame_rate:
+            raise ValueError(
+                f"lateral.frame_rate: {lateral.frame_rate} Hz must be imager.frame_rate, "
+                f"{main.frame_rate} Hz: the planes take turns"
+            )
+        if (main.pulse_width + lateral.pulse_width) * main.frame_rate > 1.0:
+            raise ValueError("lateral.pulse_width: the pulses of the two planes must not overlap")
         return self
 
     @property
@@ -133,7 +154,7 @@ def load_scenario(
     assignments : sequence of str
         `a.b=value` overrides on the resolved configuration; `device=NAME` names another part.
     **replacements
-        Another preset for coils, device, phantom, patient, imager or rig.
+        Another preset for coils, device, phantom, patient, imager, lateral or rig.
 
     Raises
     ------
@@ -142,7 +163,7 @@ def load_scenario(
     """
     data, where = read("scenarios", name)
     data.update({k: str(v) for k, v in replacements.items() if v is not None})
-    parts = [a for a in assignments if a.partition("=")[0].strip() in PARTS]
+    parts = [a for a in assignments if a.partition("=")[0].strip() in (*PARTS, INSTRUMENTS)]
     data = override(data, parts)
     assignments = [a for a in assignments if a not in parts]
     resolved, sources = resolve(data, where)
@@ -152,6 +173,10 @@ def load_scenario(
             # With the field itself, which knows the key that tells the parts of a union.
             kind: Any = Annotated[model.annotation, model]
             parse(kind, resolved[key], sources[key])
+    for number, item in enumerate(resolved.get(INSTRUMENTS) or ()):
+        if (key := f"{INSTRUMENTS}.{number}") in sources:
+            union: Any = InstrumentConfig
+            parse(union, item, sources[key])
     return parse(ScenarioConfig, override(resolved, assignments), where)
 
 
@@ -162,12 +187,26 @@ def resolve(data: dict[str, Any], where: str) -> tuple[dict[str, Any], dict[str,
     """
     result, sources = dict(data), {}
     for key, kind in PARTS.items():
-        name = result.get(key)
-        if not isinstance(name, str):
-            continue
-        beside = Path(where).parent / name
-        try:
-            result[key], sources[key] = read(kind, beside if beside.is_file() else name)
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {key}: {error}") from error
+        if isinstance(name := result.get(key), str):
+            result[key], sources[key] = _read_part(kind, name, where, key)
+    items = result.get(INSTRUMENTS)
+    if isinstance(items, str):
+        items = [items]
+    if isinstance(items, list):
+        result[INSTRUMENTS] = list(items)
+        for number, item in enumerate(items):
+            changes = dict(item) if isinstance(item, dict) else {}
+            name = changes.pop("preset", None) if changes else item
+            if isinstance(name, str):
+                key = f"{INSTRUMENTS}.{number}"
+                preset, sources[key] = _read_part(INSTRUMENTS, name, where, key)
+                result[INSTRUMENTS][number] = {**preset, **changes}
     return result, sources
+
+
+def _read_part(kind: str, name: str, where: str, key: str) -> tuple[dict[str, Any], str]:
+    beside = Path(where).parent / name
+    try:
+        return read(kind, beside if beside.is_file() else name)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {key}: {error}") from error

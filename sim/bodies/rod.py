@@ -94,7 +94,7 @@ class SoftRod(SoftChain[RodConfig]):
         half = np.array([self.link_length / 2, self.config.radius, self.config.radius])
         # Elongated ellipsoids would taper each link; boxes of the same section do not.
         half[1:] *= math.sqrt(np.pi) / 2
-        return Solids(
+        return Solids.chain(
             self.nodes(), self.axes(), np.tile(half, (self.n_links, 1)), self.config.material
         )
 

@@ -106,7 +106,7 @@ class SoftSheet(SoftChain[SheetConfig]):
     def solids(self) -> Solids:
         c = self.config
         half = np.array([self.link_length, c.width, c.thickness]) / 2
-        return Solids(self.nodes(), self.axes(), np.tile(half, (c.links, 1)), c.material)
+        return Solids.chain(self.nodes(), self.axes(), np.tile(half, (c.links, 1)), c.material)
 
     def reynolds(self, ambient: Ambient) -> float:
         """Reynolds number of the fastest link against the fluid, on the disc's diameter."""

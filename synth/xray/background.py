@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,10 +16,12 @@ from mmdtwin.errors import UserError
 from mmdtwin.files import cache_dir, digest, replacing
 from mmdtwin.frame import Projection
 from mmdtwin.geometry import Array
-from mmdtwin.sim.anatomy import load_anatomy
 
-BANK_SID, BANK_SOD, BANK_PITCH = 1.1, 0.75, 0.3e-3  # m, geometry of the shipped radiographs
-BANK_SIZE = 512  # px, square
+# m, geometry of the shipped radiographs: 0.41 mm between rays at the isocentre, finer than the
+# volume's voxels of 0.7 mm.
+BANK_SID, BANK_SOD, BANK_PITCH = 1.1, 0.75, 0.6e-3
+BANK_SIZE = 256  # rays along each side
+FEW_CUT = 0.01  # share of rays cut off by the sides of the CT that is worth no warning
 CT_GRID = 10e-3  # m; isocentres in the CT are drawn on this grid, so that cached maps are reused
 # m, corners of the box in the CT from which isocentres are drawn: inside the thorax, far enough
 # from the CT's ends for the default field of view and 15 deg of cranial or caudal tilt.
@@ -45,10 +48,17 @@ class Background:
         Thickness in m of each material (names of `attenuation`) along the ray of each pixel.
     pose : Pose
         Gantry angles that the imager takes, and where in the CT it looks.
+    note : str
+        What is wrong with it; empty if nothing is.
     """
 
     maps: dict[str, NDArray[np.float32]]
     pose: Pose
+    note: str = ""
+
+
+class TruncatedBackground(UserWarning):
+    """The body goes on beyond the sides of the CT, where rays cross them."""
 
 
 def make_background(config: ImagerConfig, rng: np.random.Generator) -> Background:
@@ -58,18 +68,27 @@ def make_background(config: ImagerConfig, rng: np.random.Generator) -> Backgroun
     ----------
     config : ImagerConfig
         "bank" draws one of the shipped radiographs and takes its gantry angles, "ct" draws an
-        isocentre in the CT and keeps the configured angles, "flat" is uniform tissue.
+        isocentre in the CT and keeps the configured angles, "flat" is uniform tissue, "file"
+        is a DICOM image, "diffusion" draws one of a bank of generated ones.
     rng : Generator
         Drawn from once.
 
     Raises
     ------
     UserError
-        If the geometry does not fit the bank or the CT.
+        If the geometry does not fit the bank or the CT, or the file cannot be used.
     """
     kind = config.background.kind
     if kind == "flat":
         return flat_background(config)
+    if kind == "file":
+        from mmdtwin.synth.xray.background_file import file_background  # pydicom only if needed
+
+        return file_background(config)
+    if kind == "diffusion":
+        from mmdtwin.synth.xray.background_generated import generated_background
+
+        return generated_background(config, rng)
     if kind == "bank":
         return bank_background(config, int(rng.integers(len(bank_poses()))))
     corners = np.array(CT_BOX)
@@ -79,33 +98,59 @@ def make_background(config: ImagerConfig, rng: np.random.Generator) -> Backgroun
 
 def flat_background(config: ImagerConfig) -> Background:
     """Uniform soft tissue of the configured thickness."""
-    shape = (config.detector.rows, config.detector.columns)
+    shape = Projection.from_config(config).shape
     tissue = np.full(shape, config.background.thickness, np.float32)
     return Background({"soft-tissue": tissue}, Pose(config.primary, config.secondary))
 
 
 def ct_background(config: ImagerConfig, isocentre: Array) -> Background:
-    """Radiograph maps of the shipped CT with its point `isocentre` (3,) m at the isocentre.
+    """Radiograph maps of the CT with its point `isocentre` (3,) m at the isocentre.
 
-    They are kept in the user's cache, by a hash of the geometry.
+    They are kept in the user's cache, by a hash of the geometry and of the volume.
+
+    Raises
+    ------
+    UserError
+        If rays leave the CT through its upper or lower end.
     """
-    from mmdtwin.synth.xray.drr import material_maps  # cv2 and the CT only where needed
+    from mmdtwin.synth.xray.drr import material_maps, truncation  # the CT only where needed
+    from mmdtwin.synth.xray.volume import load_volume, volume_key
 
-    shape = (config.detector.rows, config.detector.columns)
     x, y, z = (round(float(c), 6) for c in isocentre)
     where = (x, y, z)
-    pose = Pose(config.primary, config.secondary, where, "ct")
-    key = (config.sid, config.sod, config.detector.pitch, shape, pose.primary, pose.secondary)
-    path = cache_dir("xray") / f"maps-{digest([2, *key, *where])}.npz"
-    maps = _read_maps(path)
-    if maps is None:
-        projection = Projection.from_carm(*key)
-        maps = material_maps(load_anatomy(), projection, np.array(where))
+    what = config.background
+    seed = what.texture_seed if what.texture else None
+    projection = Projection.from_config(config).ideal
+    geometry = (projection.matrix.round(9).tolist(), projection.shape, where)
+    key = digest([3, *geometry, volume_key(what.resolution, seed)])
+    path = cache_dir("xray") / f"maps-{key}.npz"
+    stored = _read_maps(path)
+    if stored is None:
+        volume = load_volume(what.resolution, seed)
+        stored = dict(material_maps(volume, projection, np.array(where)))
+        stored["cut"] = np.array(truncation(volume, projection, np.array(where)), np.float32)
         with replacing(path) as part:
             np.savez(
-                part, allow_pickle=False, **{name.replace("-", "_"): m for name, m in maps.items()}
+                part,
+                allow_pickle=False,
+                **{name.replace("-", "_"): m for name, m in stored.items()},
             )
-    return Background(maps, pose)
+    cut = float(stored.pop("cut"))
+    pose = Pose(config.primary, config.secondary, where, f"ct-{what.resolution}")
+    return Background(stored, pose, _truncation_note(cut))
+
+
+def _truncation_note(share: float) -> str:
+    """Say what share of the rays the CT does not hold; warn if that is not a few at the rim."""
+    if share == 0.0:
+        return ""
+    note = (
+        f"truncated: {share:.0%} of the rays cross the sides of the CT inside the body, "
+        "so that tissue is missing"
+    )
+    if share > FEW_CUT:
+        warnings.warn(f"background 'ct': {note}", TruncatedBackground, stacklevel=3)
+    return note
 
 
 def _read_maps(path: Path) -> dict[str, NDArray[np.float32]] | None:
@@ -135,14 +180,14 @@ def bank_background(config: ImagerConfig, index: int) -> Background:
         If the imager has its own gantry angles, another source distance, or sees more than the
         bank holds.
     """
-    _check_bank_fits(config)
+    pose = bank_poses()[index]
+    projection = Projection.from_config(config, pose.primary, pose.secondary)
+    _check_bank_fits(config, projection)
     with np.load(_bank_file()) as data:
         stored, quantum = decode(data["high"][index], data["low"][index]), float(data["quantum"])
-    height, width = config.detector.rows, config.detector.columns
-    native = stored.shape[-1] / BANK_SIZE  # samples per pixel of the bank
-    scale = native * (config.detector.pitch / config.sid)
-    scale /= BANK_PITCH / BANK_SID
-    shift = (stored.shape[-1] - 1) / 2
+    height, width = projection.shape
+    scale = projection.pitch / projection.sid / (BANK_PITCH / BANK_SID)
+    shift = (BANK_SIZE - 1) / 2
     to_bank = np.array(
         [[scale, 0, shift - scale * (width - 1) / 2], [0, scale, shift - scale * (height - 1) / 2]]
     )
@@ -158,7 +203,7 @@ def bank_background(config: ImagerConfig, index: int) -> Background:
         for m in stored
     ]
     soft, bone = (np.maximum(m, 0.0) for m in maps)
-    return Background({"soft-tissue": soft, "bone": bone}, bank_poses()[index])
+    return Background({"soft-tissue": soft, "bone": bone}, pose)
 
 
 def encode(maps: NDArray[np.uint16]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -180,22 +225,27 @@ def decode(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.uint16
     return steps
 
 
-def _check_bank_fits(config: ImagerConfig) -> None:
+def _check_bank_fits(config: ImagerConfig, projection: Projection) -> None:
     if config.primary or config.secondary:
         raise UserError(
             "imager: background.kind 'bank' brings its own gantry angles; leave primary and "
             "secondary at 0 or set background.kind to 'ct'"
+        )
+    if any(config.table):
+        raise UserError(
+            "imager: background.kind 'bank' does not move with the table; leave table at 0 or set "
+            "background.kind to 'ct'"
         )
     if abs(config.sod - BANK_SOD) > 1e-3:
         raise UserError(
             f"imager: sod {config.sod} m: the bank was made at {BANK_SOD} m; use that "
             "or set background.kind to 'ct'"
         )
-    half = max(config.detector.rows, config.detector.columns) * config.detector.pitch / config.sid
+    span = max(projection.shape) * projection.pitch / projection.sid
     limit = BANK_SIZE * BANK_PITCH / BANK_SID
-    if half > limit * 1.001:
+    if span > limit * 1.001:
         raise UserError(
-            f"imager: the detector spans {half:.4f} of its distance, the bank {limit:.4f}; use a "
+            f"imager: the detector spans {span:.4f} of its distance, the bank {limit:.4f}; use a "
             "smaller detector or set background.kind to 'ct'"
         )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mmdtwin.sim.shapes import Solids
+from mmdtwin.sim.shapes import Body
 from mmdtwin.synth.xray.imager import Imager
 from mmdtwin.synth.xray.path_lengths import covered_roi
 
@@ -34,7 +35,7 @@ class Detectability:
     quanta: float
 
 
-def detectability(imager: Imager, solids: Solids) -> Detectability:
+def detectability(imager: Imager, bodies: Sequence[Body]) -> Detectability:
     """Compute the detectability of a device in one frame, the background being known.
 
     d'^2 = sum over frequencies of |S(f)|^2 / N(f): S is the transform of the device's noise-free
@@ -47,26 +48,31 @@ def detectability(imager: Imager, solids: Solids) -> Detectability:
     ----------
     imager : Imager
         With its background.
-    solids : Solids
-        The device in the world frame.
+    bodies : sequence of Body
+        The device, in the world.
     """
     reach = 2 * imager.blur.half
-    roi = covered_roi(solids, imager.projection, margin=reach)
-    if roi is None:
+    seen = [covered_roi(body, imager.projection, margin=reach) for body in bodies]
+    rois = np.array([roi for roi in seen if roi is not None])
+    if len(rois) == 0:
         return Detectability(0.0, 0.0, 0.0, 0.0)
+    roi = (rois[:, 0].min(), rois[:, 1].max(), rois[:, 2].min(), rois[:, 3].max())
     window = (slice(roi[0], roi[1]), slice(roi[2], roi[3]))
     plain = imager.signal()[window]
-    signal = plain - imager.signal(solids)[window]
+    signal = plain - imager.signal(bodies)[window]
     weight = np.abs(signal)
     if not weight.any():
         return Detectability(0.0, 0.0, 0.0, 0.0)
-    variance = float(np.average(imager.variance(solids)[window], weights=weight))
+    variance = float(np.average(imager.variance(bodies)[window], weights=weight))
     response = imager.blur.response(signal.shape)
     spectrum = np.abs(np.fft.fft2(signal) * response) ** 2 / signal.size
     white = imager.config.detector.electronic_noise**2 + 1.0 / (12.0 * imager.gain**2)
     d_squared = float((spectrum / (variance * response**2 + white)).sum())
-    shadowed, clear = (imager.expected(b)[window] for b in (solids, None))
-    transmission = imager.transmission(solids, roi)
+    shadowed, clear = (imager.expected(b)[window] for b in (bodies, None))
+    height, width = imager.projection.shape
+    transmission = np.ones((height, width), np.float32)
+    for body in bodies:
+        transmission *= imager.transmission(body, (0, height, 0, width))
     return Detectability(
         d_prime=float(np.sqrt(d_squared)),
         contrast=float((np.abs(clear - shadowed) / (clear + shadowed)).max()),

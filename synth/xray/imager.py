@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import cv2
@@ -11,26 +13,33 @@ from numpy.typing import NDArray
 from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.frame import Frame, Projection
 from mmdtwin.geometry import Array
-from mmdtwin.sim.shapes import Solids
+from mmdtwin.sim.scene import Scene
+from mmdtwin.sim.shapes import Body
+from mmdtwin.synth.xray.anatomy import Image
 from mmdtwin.synth.xray.background import Background, make_background
 from mmdtwin.synth.xray.beam import Beam
-from mmdtwin.synth.xray.detector import focal_filter, scintillator_filter, white_noise
-from mmdtwin.synth.xray.path_lengths import covered_roi, path_lengths
-from mmdtwin.synth.xray.spectrum import load_spectrum
+from mmdtwin.synth.xray.detector import SeparableFilter, scintillator_filter
+from mmdtwin.synth.xray.display import Display
+from mmdtwin.synth.xray.exposure import ExposureControl
+from mmdtwin.synth.xray.glare import Glare
+from mmdtwin.synth.xray.lag import Lag
+from mmdtwin.synth.xray.noise import Noise
+from mmdtwin.synth.xray.optics import Arriving, Optics
+from mmdtwin.synth.xray.path_lengths import Roi
+from mmdtwin.synth.xray.pixels import PixelResponse
+from mmdtwin.synth.xray.threads import in_parallel
 
-SCATTER_WIDTH = 40e-3  # m on the detector, sigma of the scatter of a chest, assumed
-SCATTER_SHRINK = 8  # scatter is smooth: it is blurred at 1/8 size
 MEAN_LEVEL = 0.15  # of full scale: grey that exposure control sets in its field, assumed
-CONTROL_FIELD = 0.5  # of the image's sides: the middle, where exposure control measures, assumed
+
+# It takes a while to make, and each episode has an imager of its own.
+_scintillator_filter = lru_cache(maxsize=16)(scintillator_filter)
 
 
 class Imaged(Protocol):
     """What an imager needs of a world."""
 
-    time: float  # s
-
-    def solids(self) -> Solids:
-        """Return the device in the world frame."""
+    def scene(self) -> Scene:
+        """Return its bodies as they are now."""
 
 
 class Imager:
@@ -41,7 +50,7 @@ class Imager:
     config : ImagerConfig
         Geometry, beam, detector.
     rng_background : Generator
-        Draws the background (kinds "bank" and "ct").
+        Draws the background, where its kind is drawn.
     rng_noise : Generator
         Draws the noise of every frame.
     T_world_imager : (4, 4) array, optional
@@ -58,6 +67,16 @@ class Imager:
         True geometry, and the one that frames carry.
     background : Background
         Its pose gives both projections their gantry angles.
+    beam : Beam
+        Spectrum and detector.
+    blur : SeparableFilter
+        Of the scintillator.
+    exposure : ExposureControl
+        Sets the charge of the tube.
+    quantum_energy : float
+        keV of one quantum, in which signals are counted.
+    gain : float
+        Grey levels per quantum: `MEAN_LEVEL` for the background as the exposure settles on it.
     """
 
     def __init__(
@@ -71,154 +90,160 @@ class Imager:
     ) -> None:
         self.config = config
         self.background = background or make_background(config, rng_background)
-        self._rng = rng_noise
-        detector, pose = config.detector, self.background.pose
-        shape = (detector.rows, detector.columns)
-        geometry = (config.sid, config.sod, detector.pitch, shape, pose.primary, pose.secondary)
-        self.projection = Projection.from_carm(*geometry, T_world_imager)
-        self.calibrated = Projection.from_carm(*geometry, T_world_imager_calibrated)
-        self.beam = Beam(
-            load_spectrum(config.spectrum), detector.csi_thickness, detector.csi_packing
-        )
-        self.blur = scintillator_filter(detector)
-        self._focal = focal_filter(config.focal_spot, config.sid / config.sod, detector.pitch)
-        self._full_scale = 2**detector.bits - 1
-        self._previous: NDArray[np.float32] | None = None
-        self._noise = np.empty(shape, np.float32)
-        self._prepare_background()
+        angles = self.background.pose.primary, self.background.pose.secondary
+        self.projection = Projection.from_config(config, *angles, T_world_imager)
+        self.calibrated = Projection.from_config(config, *angles, T_world_imager_calibrated)
+        self._optics = Optics(config, self.projection, self.background)
+        self.blur = _scintillator_filter(config.detector, self.projection.pitch)
+        self._noise = Noise(rng_noise)
+        self._pixels = PixelResponse(config.detector, self.projection.shape, rng_noise)
+        self._lag = Lag(config.detector.lag, 1.0 / config.frame_rate)
+        self._glare: Glare | None = None
+        if config.detector.intensifier is not None:
+            pitch, shape = self.projection.pitch, self.projection.shape
+            self._glare = Glare(config.detector.intensifier, shape, pitch)
+        self._full_scale = 2**config.detector.bits - 1
+        self._display = Display(config.display, self._full_scale)
+        self.exposure = ExposureControl(config, self.projection)
+        plain = self._optics.plain()
+        self.exposure.start(self._optics.kerma(plain))
+        level = self._optics.in_field(plain.mean) * self.exposure.charge
+        self.gain = MEAN_LEVEL * self._full_scale / level
+        self._last: tuple[float, float] | None = None  # time and kerma per charge of a frame
 
-    def _prepare_background(self) -> None:
-        """Set the means and variances, in absorbed quanta, of an image without a device."""
-        config, shape = self.config, self.projection.shape
-        sums = self.beam.absorbed(self.background.maps)
-        energy, squared, kerma = (s.reshape(shape) for s in sums)
-        primary = self._focal(energy.astype(np.float32))
-        scatter = _low_pass(primary, SCATTER_WIDTH / config.detector.pitch)
-        scatter *= np.float32(config.scatter_to_primary * primary.mean() / scatter.mean())
-        # Scatter reaches the detector with about the spectrum of the primary.
-        middle = _middle(shape)
-        ratio = 1.0 + float(scatter[middle].mean() / primary[middle].mean())
-        fluence = config.detector_dose / (float(kerma[middle].mean()) * ratio)
-        self.quantum_energy = float(squared.sum() / energy.sum())  # keV, of one effective quantum
-        quanta = np.float32(fluence * config.detector.pitch**2 / self.quantum_energy)
-        self.primary, self.scatter = primary * quanta, scatter * quanta
-        self._mean = self.primary + self.scatter
-        self._spread = (squared / energy / self.quantum_energy).astype(np.float32)
-        self._sigma = np.sqrt(self._mean * self._spread)
-        self.gain = MEAN_LEVEL * self._full_scale / float(self._mean[middle].mean())  # grey/quantum
+    @property
+    def beam(self) -> Beam:
+        return self._optics.beam
 
-    def signal(self, solids: Solids | None = None) -> NDArray[np.float32]:
+    @property
+    def quantum_energy(self) -> float:
+        return self._optics.quantum_energy
+
+    @property
+    def primary(self) -> Image:
+        """Primary signal of the background, (h, w) quanta, on the ideal grid without distortion."""
+        return self._optics.primary * np.float32(self.exposure.charge)
+
+    @property
+    def scatter(self) -> Image:
+        """Signal of scattered radiation behind the grid, as `primary`."""
+        return self._optics.scatter * np.float32(self.exposure.charge)
+
+    def signal(self, bodies: Sequence[Body] | None = None) -> Image:
         """Return the mean image before the detector's blur, (h, w) absorbed quanta.
 
-        One quantum is a photon of the mean absorbed energy (`quantum_energy`).
+        Of the background at rest and bodies before it, with the charge of the coming frame.
         """
-        mean = self._mean.copy()
-        if solids is not None:
-            self._cast(solids, mean, None)
-        return mean
+        return self._optics.plain(bodies or ()).mean * np.float32(self.exposure.charge)
 
-    def variance(self, solids: Solids | None = None) -> NDArray[np.float32]:
+    def variance(self, bodies: Sequence[Body] | None = None) -> Image:
         """Return the quantum noise's variance before the blur, (h, w) quanta squared.
 
-        An energy-integrating detector sees the compound Poisson variance sum(n E^2).
+        An energy-integrating detector sees the compound Poisson variance sum(n E^2), more by 1
+        over the Swank factor of its light.
         """
-        return self.signal(solids) * self._spread
+        return self._optics.plain(bodies or ()).variance * np.float32(self.exposure.charge)
 
-    def expected(self, solids: Solids | None = None) -> NDArray[np.float32]:
+    def expected(self, bodies: Sequence[Body] | None = None) -> Image:
         """Return the mean image after the detector's blur, (h, w) grey levels, not clipped."""
-        return self.blur(self.signal(solids)) * np.float32(self.gain)
+        image = self.blur(self.signal(bodies))
+        if self._glare is not None:
+            self._glare(image)
+        return image * np.float32(self.gain)
+
+    def transmission(self, body: Body, roi: Roi) -> Image:
+        """Return the share of the primary signal that a body lets pass, (h, w) of `roi`.
+
+        Behind the background at rest, with the focal spot's penumbra, without distortion.
+        """
+        return self._optics.transmission((body,), roi)
+
+    def arriving(self, scenes: Sequence[Scene]) -> Arriving:
+        """Return mean and variance of what the detector absorbs of a pulse, per A s, (h, w)."""
+        return self._optics.arriving(scenes)
 
     def render(self, world: Imaged, seq: int = 0) -> Frame:
-        """Expose one frame of the world as it is now.
+        """Expose one frame of the world as it is now; as `expose`."""
+        return self.expose([world.scene()], seq)
+
+    def expose(self, scenes: Sequence[Scene], seq: int = 0) -> Frame:
+        """Expose one frame of the moments of one pulse.
 
         Parameters
         ----------
-        world : World
-            `time` in s and `solids()` are used.
+        scenes : sequence of Scene
+            Moments, spread evenly over the pulse: what they let pass is averaged.
         seq : int
             Number of the frame.
 
         Returns
         -------
         Frame
-            Grey values linear in absorbed energy, saturating at the top of the range.
+            Grey values; of the middle of the pulse. Linear in absorbed energy and saturating at
+            the top of the range, but for what `config.display` makes of them.
         """
-        t = float(world.time)
+        arriving = self.arriving(scenes)
+        t = float(np.mean([scene.time for scene in scenes]))
+        kerma = self._optics.kerma(arriving)
+        since = None if self._last is None else max(t - self._last[0], 0.0)
+        self._regulate(since, kerma)
+        self._last = t, kerma
+        exposed = self.exposure.exposure(kerma)
         return Frame(
-            image=self._expose(world.solids()),
+            image=self._detect(arriving, exposed.charge, since),
             seq=seq,
             t_exposure=t,
             t_received=t + self.config.latency,
             projection=self.calibrated,
-            dose=self.config.detector_dose,
+            dose=exposed.detector_dose,
+            reference_kerma=exposed.reference_kerma,
+            dap=exposed.dap,
         )
 
-    def _expose(self, solids: Solids) -> NDArray[np.uint16]:
-        mean, sigma = self._mean.copy(), self._sigma.copy()
-        self._cast(solids, mean, sigma)
+    def _regulate(self, since: float | None, kerma: float) -> None:
+        """Let exposure control act on its measurement of the frame before, if there was one."""
+        if self._last is None or since is None:
+            self.exposure.start(kerma)
+        elif since > 0.0:
+            self.exposure.measured(self._last[1], since)
+
+    def _detect(self, arriving: Arriving, charge: float, since: float | None) -> NDArray[np.uint16]:
+        """Return the grey image of what arrives, `since` s after the frame before."""
         # Quanta are independent where they are absorbed; the scintillator's light then blurs
-        # their noise with the image. At the 30 quanta and more of fluoroscopy a Poisson number
-        # is normal but for a skewness below 0.2, which the blur reduces further.
-        sigma *= self._rng.standard_normal(dtype=np.float32, out=self._noise)
-        sigma += mean
-        image = self.blur(sigma)
+        # their noise with the image.
+        if arriving.count is None:
+            absorbed = self._noise.quantum(arriving.mean, arriving.variance, charge)
+        else:
+            absorbed = self._noise.compound(
+                arriving.mean, arriving.variance, arriving.count, charge
+            )
+        image = _blurred(absorbed, self.blur)
+        if self._glare is not None:
+            self._glare(image)
         if self.config.detector.electronic_noise > 0.0:
-            electronic = white_noise(self._rng, image.shape)
-            cv2.scaleAdd(electronic, self.config.detector.electronic_noise, image, image)
-        lag = self.config.detector.lag
-        if lag > 0.0:
-            if self._previous is not None:
-                image *= np.float32(1.0 - lag)
-                cv2.scaleAdd(self._previous, lag, image, image)
-            self._previous = image
+            self._noise.add_electronic(image, self.config.detector.electronic_noise)
+        self._pixels(image)
+        self._read_late(image, since)
         grey = np.asarray(cv2.multiply(image, self.gain, dtype=cv2.CV_16U), np.uint16)  # rounds
-        return np.minimum(grey, np.uint16(self._full_scale), out=grey)
+        return self._display(np.minimum(grey, np.uint16(self._full_scale), out=grey))
 
-    def _cast(
-        self, solids: Solids, mean: NDArray[np.float32], sigma: NDArray[np.float32] | None
-    ) -> None:
-        """Put the device's shadow into the images of the mean and of the noise."""
-        roi = covered_roi(solids, self.projection, margin=self._focal.half)
-        if roi is None:
-            return
-        window = (slice(roi[0], roi[1]), slice(roi[2], roi[3]))
-        transmission = self.transmission(solids, roi)
-        before = mean[window]
-        after = self.primary[window] * transmission + self.scatter[window]
-        if sigma is not None:
-            sigma[window] *= np.sqrt(after / before)
-        mean[window] = after
-
-    def transmission(self, solids: Solids, roi: tuple[int, int, int, int]) -> NDArray[np.float32]:
-        """Return the share of the primary signal that the device leaves, (h, w) of `roi`.
-
-        Exact sum over the spectrum behind the background at every pixel the device covers, then
-        the focal spot's penumbra.
-        """
-        path, share = path_lengths(solids, self.projection, roi)
-        window = (slice(roi[0], roi[1]), slice(roi[2], roi[3]))
-        hit = path > 0.0
-        layers = {name: m[window][hit] for name, m in self.background.maps.items()}
-        transmission = np.ones_like(path)
-        if hit.any():
-            behind, _, _ = self.beam.absorbed(layers)
-            through, _, _ = self.beam.absorbed(layers, (solids.material, path[hit] / share[hit]))
-            transmission[hit] = 1.0 - share[hit] * (1.0 - through / behind)
-        return self._focal(transmission)
+    def _read_late(self, image: Image, since: float | None) -> None:
+        """Let the lag act; a run begins as after a long exposure, in a pause nothing is caught."""
+        if since is None:
+            self._lag.reset(image)
+        else:
+            self._lag.pause(max(since - 1.0 / self.config.frame_rate, 0.0))
+        self._lag(image)
 
 
-def _middle(shape: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of the field in which exposure control measures."""
-    edge = [round(n * (1.0 - CONTROL_FIELD) / 2) for n in shape]
-    return slice(edge[0], shape[0] - edge[0]), slice(edge[1], shape[1] - edge[1])
+def _blurred(image: Image, blur: SeparableFilter) -> Image:
+    """Blur both halves of an image (h, w) at the same time."""
+    out = np.empty_like(image)
+    height, reach = len(image), blur.half
 
+    def part(_: int, first: int, end: int) -> None:
+        low, high = max(first - reach, 0), min(end + reach, height)
+        out[first:end] = blur(image[low:high])[first - low : end - low]
 
-def _low_pass(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Gaussian blur of a large width in px, at a fraction of the size."""
-    height, width = image.shape
-    small_size = (max(1, width // SCATTER_SHRINK), max(1, height // SCATTER_SHRINK))
-    small = cv2.resize(image, small_size, interpolation=cv2.INTER_AREA)
-    s = sigma / SCATTER_SHRINK
-    blurred = cv2.GaussianBlur(small, (0, 0), s, borderType=cv2.BORDER_REPLICATE)
-    full = cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(full, np.float32)
+    in_parallel(height, part)
+    return out

@@ -11,18 +11,23 @@ from mmdtwin.field import FieldModel
 from mmdtwin.frame import Frame, Stale
 from mmdtwin.hardware import open_rig
 from mmdtwin.magnet_limits import MagnetLimits
-from mmdtwin.rig import Rig, Start
+from mmdtwin.rig import MAIN, Rig, Start
 from mmdtwin.safety import MAX_INTERVAL
 
 SCENARIO = "soft-sheet-bifurcation"
 
 
-def twin(scenario=SCENARIO):
-    return open_rig(scenario=load_scenario(scenario, ["imager.background.kind=flat"]))
+def twin(scenario=SCENARIO, *assignments):
+    flat = "imager.background.kind=flat"
+    return open_rig(scenario=load_scenario(scenario, [flat, *assignments]))
 
 
 RESTING = {8: 0.01, 3: 0.1e-3}  # A of eight coils, m of a position
-RIGS = {"twin": twin, "twin-magnet": lambda: twin("soft-sheet-magnet")}
+RIGS = {
+    "twin": twin,
+    "twin-magnet": lambda: twin("soft-sheet-magnet"),
+    "twin-biplane": lambda: twin(SCENARIO, "lateral=carm-lateral"),
+}
 
 
 @pytest.fixture(params=RIGS.values(), ids=RIGS.keys())
@@ -270,7 +275,7 @@ def test_frames_are_delivered_late_in_order_and_after_now(armed):
     before = armed.clock.now()
     last = None
     for _ in range(6):
-        frame = armed.next_frame(1.0)
+        frame = armed.next_frame(1.0, MAIN)
         assert frame.t_received > before
         assert frame.t_received == pytest.approx(armed.clock.now())
         assert frame.t_received - frame.t_exposure == pytest.approx(d.image_delay)
@@ -291,6 +296,46 @@ def test_a_timeout_gives_stale_and_time_passes(armed):
     assert isinstance(armed.next_frame(1.0), Frame)
 
 
+def test_every_source_that_is_described_delivers_and_no_other(armed):
+    sources = armed.describe().sources
+    assert sources[0] == MAIN
+    for source in sources:
+        assert armed.next_frame(1.0, source).source == source
+        assert armed.read_latest(10.0, source).source == source
+    with pytest.raises(RigError, match="no source 'sideways'"):
+        armed.next_frame(1.0, "sideways")
+
+
+def test_while_the_beam_is_off_the_image_is_held_and_no_dose_is_given(armed):
+    armed.next_frame(1.0)
+    try:
+        armed.fluoroscopy(False)
+    except RigError:
+        pytest.skip("this rig has no hand on the pedal")
+    d = armed.describe()
+    last = armed.read_latest(10.0, MAIN)
+    assert last.live  # more are on their way
+    while isinstance(frame := armed.next_frame(d.image_delay + 1 / d.frame_rate), Frame):
+        assert frame.live
+        last = frame if frame.source == MAIN else last
+    dose, before = armed.telemetry().dose, armed.clock.now()
+    assert isinstance(armed.next_frame(0.5), Stale)
+    assert armed.clock.now() - before == pytest.approx(0.5)
+    held = armed.read_latest(10.0, MAIN)
+    assert (held.live, held.seq, held.t_exposure) == (False, last.seq, last.t_exposure)
+    assert isinstance(armed.read_latest(0.45, MAIN), Stale)  # a held image grows old
+    readings = armed.telemetry()
+    assert readings.dose == dose
+    assert readings.fluoroscopy is False
+    armed.fluoroscopy(True)
+    pressed = armed.clock.now()
+    frame = armed.next_frame(1.0, MAIN)
+    assert frame.live
+    assert frame.seq == last.seq + 1
+    assert pressed <= frame.t_exposure <= pressed + 1 / d.frame_rate + 0.01
+    assert armed.telemetry().dose > dose
+
+
 def test_read_latest_never_moves_time(armed):
     assert isinstance(armed.read_latest(1.0), Stale)
     frame = armed.next_frame(1.0)
@@ -306,7 +351,15 @@ def test_telemetry_carries_times_and_dose(armed):
     assert readings.state == "armed"
     assert readings.dose > 0
     assert (readings.temperatures > 250).all()
-    assert {"currents", "temperatures", "dose"} <= set(readings.times)
+    told = {
+        name
+        for name in ("reference_kerma", "dap", "tube_charge", "fluoroscopy", "pose", "ecg_phase")
+        if getattr(readings, name) is not None
+    }
+    assert {"currents", "temperatures", "dose"} | told <= set(readings.times)
+    if readings.dap is not None and readings.reference_kerma is not None:
+        assert 0 < readings.dose < readings.reference_kerma  # the patient takes most of it
+        assert readings.dap > 0
 
 
 def test_leaving_the_context_stops_and_disconnects():

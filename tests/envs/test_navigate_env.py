@@ -104,6 +104,23 @@ def test_physics_out_of_range_truncates_with_the_reason(monkeypatch):
     env.close()
 
 
+def test_an_image_that_is_held_truncates_as_no_image():
+    """The pedal is let go: what is on its way is used, then the episode ends."""
+    env = make("tracked")
+    env.reset(seed=0)
+    rig = env.unwrapped.rig
+    rig.fluoroscopy(False)
+    for _ in range(10):
+        *_, terminated, truncated, info = env.step(env.action_space.sample())
+        if truncated:
+            break
+    assert truncated
+    assert not terminated
+    assert "held" in info["stale"]
+    assert rig.state == "stopped"
+    env.close()
+
+
 def test_time_runs_out():
     env = make("tracked", "field", "task.timeout=0.4")
     env.reset(seed=0)

@@ -116,11 +116,21 @@ def test_goes_on_from_a_snapshot(client):
 
 
 def test_solids_hold_its_volume(client):
+    """What lies in any of the overlapping particles is as much as the droplet, by 200 000 points
+    (0.3 %) and as its particles happen to lie (1.5 %)."""
     droplet = make(client)
     run(client, droplet, uniform(droplet, (0, 0, 6e-3)), 0.2)
     solids = droplet.solids()
-    volume = 4 / 3 * np.pi * solids.half_extents.prod(axis=1).sum()
-    assert volume == pytest.approx(DROPLET.volume, rel=2e-3)
+    reach = solids.half_extents.max()
+    low, high = solids.centre.min(axis=0) - reach, solids.centre.max(axis=0) + reach
+    points = np.random.default_rng(0).uniform(low, high, (200_000, 3))
+    inside = np.zeros(len(points), bool)
+    for centre, rotation, half in zip(
+        solids.centre, solids.rotation, solids.half_extents, strict=True
+    ):
+        inside |= (((points - centre) @ rotation / half) ** 2).sum(axis=1) < 1.0
+    volume = inside.mean() * (high - low).prod()
+    assert volume == pytest.approx(DROPLET.volume, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -2,27 +2,24 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import pytest
 
-from mmdtwin.cli.xray import write_png
 from mmdtwin.config.base import load, names
 from mmdtwin.config.imager import ImagerConfig
-from mmdtwin.errors import UserError
 from mmdtwin.geometry import transform
+from mmdtwin.sim.scene import Scene
 from mmdtwin.sim.shapes import Solids
 from mmdtwin.synth.xray import Imager, detectability
 from mmdtwin.synth.xray.background import bank_background, bank_poses
-from mmdtwin.synth.xray.detector import focal_filter, scintillator_filter, white_noise
 
 LENGTH, WIDTH, THICKNESS = 3.7e-3, 1.5e-3, 0.185e-3  # m, the reference soft sheet
 LINKS = 10
 
 
 @dataclass
-class Scene:
-    """A straight sheet, face on to the vertical beam."""
+class Sheet:
+    """A world of a straight sheet, face on to the vertical beam."""
 
     position: tuple = (0.0, 0.0, 0.0)
     time: float = 0.0
@@ -35,40 +32,49 @@ class Scene:
         rotation = np.repeat(np.eye(3)[None], LINKS, axis=0)
         return Solids(centre, rotation, half, "ndfeb-silicone")
 
+    def device(self):
+        return (self.solids(),)
 
-def configured(name="flat-phantom", detector=None, **changes):
-    config = load(ImagerConfig, "imagers", name)
-    if detector:
-        changes["detector"] = config.detector.model_copy(update=detector)
-    return config.model_copy(update=changes)
+    def scene(self):
+        return Scene(self.time, self.device())
+
+
+def configured(name="flat-phantom", **changes):
+    """A preset with other values; those of a part as a dict."""
+    data = load(ImagerConfig, "imagers", name).model_dump()
+    for key, value in changes.items():
+        data[key] = data[key] | value if isinstance(data[key], dict) else value
+    return ImagerConfig.model_validate(data)
 
 
 def make(config, noise_seed=1, **kwargs):
     return Imager(config, np.random.default_rng(0), np.random.default_rng(noise_seed), **kwargs)
 
 
-AWAY = Scene(position=(1.0, 0.0, 0.0))
+AWAY = Sheet(position=(1.0, 0.0, 0.0))
 
 
 @pytest.mark.parametrize("name", names("imagers"))
 def test_presets_load_and_render(name):
     config = configured(name)
-    frame = make(config).render(Scene(time=0.25), seq=7)
+    frame = make(config).render(Sheet(time=0.25), seq=7)
     assert frame.image.shape == (512, 512) and frame.image.dtype == np.uint16
     assert frame.image.max() <= 4095
     assert (frame.seq, frame.t_exposure) == (7, 0.25)
     assert frame.t_received == pytest.approx(0.25 + config.latency)
-    assert frame.dose == config.detector_dose
+    # The first frame is settled on what it shows.
+    assert frame.dose == pytest.approx(config.exposure.detector_dose, rel=1e-6)
+    assert frame.reference_kerma > frame.dose and frame.dap > 0.0
 
 
 def test_same_seed_same_image():
     config = configured("carm-fluoro")
-    first, second = (make(config).render(Scene()).image for _ in range(2))
+    first, second = (make(config).render(Sheet()).image for _ in range(2))
     assert np.array_equal(first, second)
     imager = make(config)
-    frames = [imager.render(Scene()).image for _ in range(2)]
+    frames = [imager.render(Sheet()).image for _ in range(2)]
     assert np.array_equal(frames[0], first) and not np.array_equal(frames[0], frames[1])
-    assert not np.array_equal(make(config, noise_seed=2).render(Scene()).image, first)
+    assert not np.array_equal(make(config, noise_seed=2).render(Sheet()).image, first)
 
 
 def test_frames_carry_the_calibrated_geometry_and_show_the_true_one():
@@ -76,11 +82,11 @@ def test_frames_carry_the_calibrated_geometry_and_show_the_true_one():
     projection does not know."""
     true = transform(translation=[2e-3, 0, 0])
     imager = make(configured(), T_world_imager=true)
-    assert imager.render(Scene()).projection is imager.calibrated
-    shadow = imager.signal() - imager.signal(Scene(thickness=2e-3).solids())
+    assert imager.render(Sheet()).projection is imager.calibrated
+    shadow = 1.0 - imager.signal(Sheet(thickness=2e-3).device()) / imager.signal()
     v, u = np.mgrid[0:512, 0:512]
     found = np.array([(u * shadow).sum(), (v * shadow).sum()]) / shadow.sum()
-    assert found == pytest.approx(imager.projection.project(np.zeros(3)), abs=0.02)
+    assert found == pytest.approx(imager.projection.project(np.zeros(3)), abs=0.03)
     offset = imager.calibrated.project(np.zeros(3))[0] - found[0]
     assert offset == pytest.approx(2e-3 / imager.projection.pixel_size, abs=0.05)
 
@@ -96,31 +102,44 @@ def test_gantry_takes_the_angles_of_the_bank():
 
 
 def test_device_shadow_is_polyenergetic():
-    """Under the middle of a face-on slab the transmission is the direct sum over the spectrum."""
-    config = configured(scatter_to_primary=0.0)
+    """Under the middle of a face-on slab the transmission is the direct sum over the spectrum.
+
+    1e-4 for the slant of the ray beside the central one and for single precision.
+    """
+    config = configured(scatter_to_primary=0.0, path="full", focal_spot=0.0)
     imager, thickness = make(config), 1e-3
-    scene = Scene(thickness=thickness)
-    ratio = imager.signal(scene.solids())[256, 256] / imager.signal()[256, 256]
-    tissue = {"soft-tissue": np.array([config.background.thickness])}
-    slab = ("ndfeb-silicone", np.array([thickness]))
-    expected = imager.beam.absorbed(tissue, slab)[0][0] / imager.beam.absorbed(tissue)[0][0]
+    scene = Sheet(thickness=thickness)
+    ratio = imager.signal(scene.device())[256, 256] / imager.signal()[256, 256]
+    beam = imager.beam
+    energy, photons = beam.spectrum.energy, beam.spectrum.photons
+    weight = photons * beam.spectrum.absorbed(600e-6, 0.75) * energy
+    weight *= np.exp(-beam.mu("soft-tissue") * config.background.thickness)
+    slab = np.exp(-beam.mu("ndfeb-silicone", "blood") * thickness)
+    expected = weight @ slab / weight.sum()
     assert ratio == pytest.approx(expected, rel=1e-4)
 
 
 def test_scatter_has_the_configured_mean_and_dilutes_contrast():
-    """C_s = C / (1 + SPR (1 + C)) on a flat background, where scatter is uniform."""
+    """C_s = C / (1 + SPR (1 + C)) on a flat background, where scatter is uniform.
+
+    The configured ratio is that in front of the grid, which lets .70 and .12 of both pass.
+    """
     for ratio in (0.5, 2.0):
         imager = make(configured("carm-fluoro", scatter_to_primary=ratio))
-        assert imager.scatter.mean() / imager.primary.mean() == pytest.approx(ratio, rel=1e-4)
+        behind = ratio * 0.12 / 0.70
+        assert imager.scatter.mean() / imager.primary.mean() == pytest.approx(behind, rel=1e-3)
         smooth = np.abs(np.diff(imager.scatter, axis=1)).max() / imager.scatter.mean()
         assert smooth < 0.01
-    solids = Scene().solids()
+    device = Sheet().device()
     contrasts = []
     for ratio in (0.0, 1.0):
         imager = make(configured(scatter_to_primary=ratio))
-        with_device, without = imager.signal(solids)[256, 256], imager.signal()[256, 256]
+        with_device, without = imager.signal(device)[256, 256], imager.signal()[256, 256]
         contrasts.append((without - with_device) / (without + with_device))
-    assert contrasts[1] == pytest.approx(contrasts[0] / (2 + contrasts[0]), rel=1e-3)
+    here = imager.scatter[256, 256] / imager.primary[256, 256]
+    assert here == pytest.approx(1.0, rel=0.03)  # the beam is weaker towards the edges
+    expected = contrasts[0] / (1.0 + here * (1.0 + contrasts[0]))
+    assert contrasts[1] == pytest.approx(expected, rel=1e-3)
 
 
 def grey_noise(imager, frames=6):
@@ -135,7 +154,8 @@ def test_dose_sets_the_noise():
     variances, means = [], []
     for dose in (50e-9, 200e-9):
         config = configured(
-            detector_dose=dose, detector={"blur": 0.0, "electronic_noise": 0.0, "bits": 16}
+            exposure={"detector_dose": dose},
+            detector={"blur": 0.0, "electronic_noise": 0.0, "bits": 16},
         )
         imager = make(config)
         quanta = grey_noise(imager)
@@ -154,14 +174,17 @@ def test_number_of_quanta():
     The imager counts in quanta of the energy that gives the right noise, a few per cent above the
     mean: turned back to photons here.
     """
-    air = configured().background.model_copy(update={"thickness": 1e-6})
     config = configured(
-        detector_dose=200e-9, spectrum="80kVp-2.5Al-0.2Cu", scatter_to_primary=0.0, background=air
+        exposure={"detector_dose": 200e-9, "measuring_field": 0.1},
+        spectrum="80kVp-2.5Al-0.2Cu",
+        scatter_to_primary=0.0,
+        background={"thickness": 1e-6},
     )
     imager, spectrum = make(config), make(config).beam.spectrum
     absorbed = spectrum.photons * spectrum.absorbed(600e-6, 0.75)
     mean_energy = absorbed @ spectrum.energy / absorbed.sum()
-    photons = imager.signal().mean() * imager.quantum_energy / mean_energy
+    middle = imager.signal()[240:272, 240:272].mean()
+    photons = middle * imager.quantum_energy / mean_energy
     assert photons == pytest.approx(420, rel=0.05)
 
 
@@ -180,51 +203,6 @@ def test_electronic_noise_is_white_and_quantum_noise_is_blurred():
         assert power[ring].mean() == pytest.approx(expected[ring].mean(), rel=0.03)
 
 
-def test_fast_white_noise_has_unit_variance():
-    noise = white_noise(np.random.default_rng(0), (512, 512))
-    assert noise.mean() == pytest.approx(0.0, abs=0.01)  # five standard errors
-    assert noise.var() == pytest.approx(1.0, abs=0.01)
-
-
-def test_scintillator_blur():
-    """MTF 1/(1 + (2 pi b f)^2), cut to 11 pixels and two separable products: within 0.02."""
-    detector = configured().detector
-    blur = scintillator_filter(detector)
-    f = np.fft.fftfreq(128, detector.pitch)
-    expected = 1 / (1 + (2 * np.pi * detector.blur) ** 2 * (f[:, None] ** 2 + f**2))
-    assert np.abs(blur.response((128, 128)) - expected).max() < 0.02
-    assert blur.kernel.sum() == pytest.approx(1.0)
-    impulse = np.zeros((31, 31), np.float32)
-    impulse[15, 15] = 1.0
-    assert np.abs(blur(impulse)[10:21, 10:21] - blur.kernel).max() < 1e-6
-
-
-@pytest.mark.parametrize("spot", [0.3e-3, 0.6e-3, 1.2e-3])
-def test_focal_spot_blur(spot):
-    """Second moment of a uniform penumbra of width w: w^2 / 12; 2 % for sampling it."""
-    magnification, pitch = 1.1 / 0.75, 0.3e-3
-    width = spot * (magnification - 1) / pitch
-    line = focal_filter(spot, magnification, pitch).rows[0]
-    x = np.arange(len(line)) - len(line) // 2
-    assert line.sum() == pytest.approx(1.0, rel=1e-6)
-    assert (line * x**2).sum() == pytest.approx(width**2 / 12, rel=0.02)
-
-
-def test_lag_carries_a_share_into_the_next_frame():
-    """A device that vanishes leaves the configured share of its shadow in the mean of frames."""
-    lag = 0.3
-    config = configured(detector={"lag": lag, "electronic_noise": 0.0, "bits": 16})
-    quiet = config.model_copy(update={"detector_dose": 1e-5, "scatter_to_primary": 0.0})
-    solids = Scene(thickness=2e-3)
-    imager = make(quiet)
-    shadow = imager.expected() - imager.expected(solids.solids())
-    for _ in range(12):
-        imager.render(solids)
-    ghost = imager.expected() - imager.render(AWAY).image
-    core = (slice(252, 261), slice(252, 261))
-    assert ghost[core].mean() / shadow[core].mean() == pytest.approx(lag, rel=0.05)
-
-
 def test_bright_parts_saturate():
     config = configured(detector={"electronic_noise": 0.0})
     assert make(config).render(AWAY).image.max() < 4095
@@ -240,10 +218,10 @@ def test_matched_filter_reaches_the_computed_detectability():
 
     200 frames each: the standard error of d' is about 5-6 % at d' 5: 15 % allowed.
     """
-    config = configured(detector_dose=40e-9, detector={"rows": 64, "columns": 64})
-    imager, scene = make(config), Scene()
-    d = detectability(imager, scene.solids())
-    signal = imager.expected() - imager.expected(scene.solids())
+    config = configured(exposure={"detector_dose": 40e-9}, detector={"rows": 64, "columns": 64})
+    imager, scene = make(config), Sheet()
+    d = detectability(imager, scene.device())
+    signal = imager.expected() - imager.expected(scene.device())
     response = imager.blur.response(signal.shape)
     power = imager.variance().mean() * response**2 + config.detector.electronic_noise**2
     template = np.fft.ifft2(np.fft.fft2(signal) / power).real
@@ -262,7 +240,7 @@ def test_default_imager_shows_the_soft_sheet():
     config, found = configured("carm-fluoro"), []
     for index in range(len(bank_poses())):
         imager = make(config, background=bank_background(config, index))
-        found.append(detectability(imager, Scene().solids()))
+        found.append(detectability(imager, Sheet().device()))
     values = [f.d_prime for f in found]
     assert np.median(values) >= 8.0 and min(values) > 4.5
     # Gaussian noise needs some 30 quanta per pixel.
@@ -271,14 +249,4 @@ def test_default_imager_shows_the_soft_sheet():
 
 
 def test_device_outside_is_not_detectable():
-    assert detectability(make(configured()), AWAY.solids()).d_prime == 0.0
-
-
-def test_png_is_written_whole_or_refused(tmp_path):
-    image = make(configured("carm-fluoro")).render(Scene()).image
-    write_png(tmp_path / "x.png", image)
-    assert cv2.imread(str(tmp_path / "x.png"), cv2.IMREAD_UNCHANGED).shape == (512, 512)
-    for path in (tmp_path / "x.jpg", tmp_path / "none" / "x.png", tmp_path):
-        with pytest.raises(UserError, match="--out"):
-            write_png(path, image)
-    assert [p.name for p in tmp_path.iterdir()] == ["x.png"]
+    assert detectability(make(configured()), AWAY.device()).d_prime == 0.0

@@ -19,7 +19,8 @@ UNITS = {
     "track_velocity_px": "px/s", "track_covariance_px": "px^2", "score": "1", "s": "m",
     "speed": "m/s", "position": "m", "lateral": "m", "reference": "m", "field": "T",
     "force": "N", "commanded": "A", "accepted": "A", "measured": "A", "temperature": "K",
-    "dose": "Gy", "true_position": "m", "true_vessel_position": "m", "true_velocity": "m/s",
+    "dose": "Gy", "reference_kerma": "Gy", "dap": "Gy m2", "tube_charge": "A s",
+    "true_position": "m", "true_vessel_position": "m", "true_velocity": "m/s",
     "true_field": "T", "true_track_px": "px", "true_pixel_size": "m", "clearance": "m",
 }  # fmt: skip
 
@@ -64,6 +65,9 @@ class Telemetry:
             "temperature": readings.temperatures,
             "faults": "; ".join(readings.faults),
             "dose": readings.dose,
+            "reference_kerma": _number(readings.reference_kerma),
+            "dap": _number(readings.dap),
+            "tube_charge": _number(readings.tube_charge),
         }
         if truth is not None:
             row.update(
@@ -93,3 +97,8 @@ class Telemetry:
                 column = self.column(name)
                 data = column.astype(h5py.string_dtype()) if column.dtype.kind == "U" else column
                 file.create_dataset(name, data=data).attrs["unit"] = UNITS.get(name, "")
+
+
+def _number(reading: float | None) -> float:
+    """A reading, or nan where there is none."""
+    return float("nan") if reading is None else reading

@@ -1,0 +1,1 @@
+"""Calibration of fluoroscopes with a phantom of beads."""

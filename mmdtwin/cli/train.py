@@ -1,0 +1,15 @@
+"""`mmdtwin train`: models from data."""
+
+from __future__ import annotations
+
+import typer
+
+from mmdtwin.cli.train_background import background
+
+app = typer.Typer(help="Train models.", no_args_is_help=True)
+app.command()(background)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `background` a named command while it is the only one."""

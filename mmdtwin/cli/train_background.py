@@ -1,0 +1,191 @@
+"""`mmdtwin train background`: train the embedded model, or fine-tune a full-size one."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from mmdtwin.synth.background.training.pair_set import PairSet
+    from mmdtwin.synth.background.training.run import Outcome, Settings
+
+HELD_OUT = 512  # pairs that are not trained on, at most
+EMBEDDED = "embedded"  # names the shipped model for --base
+
+
+def background(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pairs: of `write_pairs`, or image, mask and caption files."),
+    ] = None,
+    pairs: Annotated[int, typer.Option(min=16, help="Without --data: pairs to make.")] = 12_000,
+    base: Annotated[
+        str | None,
+        typer.Option(help="Start from this pipeline folder ('embedded': the shipped one)."),
+    ] = None,
+    run: Annotated[
+        Path, typer.Option(help="Folder of checkpoints and logs; goes on there.")
+    ] = Path("runs/background"),
+    out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("runs/background/model"),
+    minutes: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop after this time; run again to go on.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the UNet, in all.")] = None,
+    vae_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of the autoencoder, in all.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Pairs in a step of the UNet.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=1e-8, max=0.1, help="Learning rate of the UNet.")
+    ] = None,
+    lora: Annotated[
+        int, typer.Option(min=0, help="Train adapters of this rank, not all weights (peft).")
+    ] = 0,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option(help="Recompute activations: slower, less memory.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything drawn.")] = 0,
+) -> None:
+    """Train a background model; stopped or interrupted, the same command goes on.
+
+    Exit code 0: all steps are done, 1: time was up before (the model so far is written).
+    """
+    from mmdtwin.files import writable_dir
+    from mmdtwin.synth.background.directory import check_directory
+    from mmdtwin.synth.background.generator import embedded_model
+    from mmdtwin.synth.background.model import require_diffusion
+    from mmdtwin.synth.background.training.run import (
+        UNET,
+        VAE,
+        Settings,
+        train_background,
+        write_model,
+    )
+
+    require_diffusion()
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        check_directory(out)  # nothing else is replaced
+    writable_dir(run, "--run")
+    writable_dir(out.parent, "--out")
+    _use_threads(threads)
+    given: dict[str, Any] = {"steps": steps, "batch": batch, "rate": rate}
+    unet = replace(UNET, seed=seed, **{k: v for k, v in given.items() if v is not None})
+    settings = Settings(
+        run=run,
+        base=embedded_model() if base == EMBEDDED else Path(base) if base else None,
+        minutes=math.inf if minutes is None else minutes,
+        vae=replace(VAE, seed=seed, **({} if vae_steps is None else {"steps": vae_steps})),
+        unet=unet,
+        lora=lora,
+        checkpointing=gradient_checkpointing,
+        device=device,
+    )
+    train_set, held_out = _pairs(data, pairs, seed, run)
+    pipeline, outcome = train_background(settings, train_set, held_out)
+    record = _record(pipeline, settings, len(train_set), len(held_out), train_set.digest, data)
+    write_model(pipeline, outcome, settings, out, record)
+    _say(outcome, out)
+    raise typer.Exit(0 if outcome.vae.finished and outcome.unet.finished else 1)
+
+
+def _pairs(data: Path | None, count: int, seed: int, run: Path) -> tuple[PairSet, PairSet]:
+    """Return the pairs to train on and those held out; without `data` they are made in `run`.
+
+    Of a folder that is given, the last part is held out.
+    """
+    from mmdtwin.synth.background.pair_files import pairs_digest, read_pairs
+    from mmdtwin.synth.background.training.pair_set import PairSet
+    from mmdtwin.synth.background.training.progress import progress_bar
+
+    if data is not None:
+        found, name = read_pairs(data), pairs_digest(data)
+        kept = len(found.captions) - max(1, min(HELD_OUT, len(found.captions) // 10))
+        parts = slice(None, kept), slice(kept, None)
+        first, last = (
+            PairSet(found.encoded[p], found.bits[p], found.captions[p], name) for p in parts
+        )
+        return first, last
+    made = []
+    splits: tuple[tuple[Literal["train", "held-out"], int], ...]
+    splits = ("train", count), ("held-out", HELD_OUT)
+    for split, number in splits:
+        folder = run / f"pairs-{split}"
+        with progress_bar(f"pairs, {split}", number) as advance:
+            _write(folder, number, seed, split, advance)
+        found = read_pairs(folder, number)
+        made.append(PairSet(found.encoded, found.bits, found.captions, pairs_digest(folder)))
+    return made[0], made[1]
+
+
+def _write(
+    folder: Path, count: int, seed: int, split: Literal["train", "held-out"], advance: Any
+) -> None:
+    from mmdtwin.synth.background.pair_files import write_pairs
+
+    done = 0
+
+    def progress(now: int) -> None:
+        nonlocal done
+        advance(now - done)
+        done = now
+
+    write_pairs(folder, count, seed, split=split, progress=progress)
+
+
+def _record(
+    pipeline: Any, settings: Settings, pairs: int, held_out: int, digest: str, data: Path | None
+) -> dict[str, Any]:
+    """Return what the model's card says beside the figures."""
+    import platform
+
+    import diffusers
+    import torch
+    import transformers
+
+    from mmdtwin.synth.background.model import parameters
+
+    cpu = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    on = torch.cuda.get_device_name() if settings.device.startswith("cuda") else cpu
+    side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    return {
+        "command": " ".join(["mmdtwin", *sys.argv[1:]]),
+        "seed": settings.unet.seed,
+        "batch": settings.unet.batch,
+        "machine": on,
+        "versions": f"torch {torch.__version__}, diffusers {diffusers.__version__}, "
+        f"transformers {transformers.__version__}",
+        "weights": parameters(pipeline),
+        "native_size": side,
+        "prediction_type": pipeline.scheduler.config.prediction_type,
+        "pairs": pairs,
+        "held_out": held_out,
+        "digest": digest,
+        "data": "folder named by --data"
+        if data
+        else "radiographs of one chest CT "
+        "(LIDC-IDRI-0001, CC BY 3.0) and of drawn phantoms, made by `write_pairs`",
+    }
+
+
+def _use_threads(count: int) -> None:
+    import torch
+
+    if count:
+        torch.set_num_threads(count)
+
+
+def _say(outcome: Outcome, out: Path) -> None:
+    for name, progress in (("autoencoder", outcome.vae), ("UNet", outcome.unet)):
+        if progress.step:
+            state = "done" if progress.finished else "to be gone on with"
+            typer.echo(f"{name}: step {progress.step}, {progress.seconds / 60:.1f} min, {state}")
+    for name, value in outcome.figures.items():
+        typer.echo(f"{name}: {value:.4g}")
+    typer.echo(f"wrote {out}")

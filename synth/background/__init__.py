@@ -1,0 +1,1 @@
+"""Backgrounds drawn by diffusion from a prompt and a mask."""

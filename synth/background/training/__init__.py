@@ -1,0 +1,1 @@
+"""Training of the models that draw backgrounds: embedded or full-size, one code path."""

@@ -1,0 +1,332 @@
+"""One training loop for every network here: stretches of limited time, resumed exactly.
+
+What a step draws follows from the seed and the number of the step alone, so that a run which is
+stopped and resumed takes the same steps as one that is not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from mmdtwin.errors import UserError
+from mmdtwin.seeding import stream
+from mmdtwin.synth.background.directory import replacing_dir
+from mmdtwin.synth.background.training.progress import progress_bar
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+KEPT = 2  # checkpoints
+FLOOR = 0.05  # of the learning rate, at the end of its cosine
+CLIP = 1.0  # largest norm of the gradient
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Parameters
+    ----------
+    steps, batch : int
+        Steps in all, over every stretch, and pairs in each.
+    rate : float
+        Highest learning rate, reached after `warmup` steps; a cosine takes it down to 5 %.
+    ema : float
+        Decay of the running average of the weights, which is what is kept.
+    seed : int
+        Of everything drawn.
+    """
+
+    steps: int
+    batch: int
+    rate: float
+    warmup: int = 100
+    ema: float = 0.999
+    seed: int = 0
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        if step < self.warmup:
+            return self.rate * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(self.steps - self.warmup, 1)
+        return self.rate * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+
+
+class Job(Protocol):
+    """What is trained on what."""
+
+    name: str
+    modules: Mapping[str, torch.nn.Module]
+
+    def loss(self, indices: np.ndarray, generator: torch.Generator) -> torch.Tensor:
+        """Return the mean loss of a batch of pairs."""
+        ...
+
+    def size(self) -> int:
+        """Return the number of pairs to draw from."""
+        ...
+
+    def validate(self) -> tuple[dict[str, float], np.ndarray | None]:
+        """Return figures by name, and a picture (h, w) or (h, w, 3) in 0..1."""
+        ...
+
+
+@dataclass
+class Progress:
+    """How far a run has come."""
+
+    step: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+
+
+def train(
+    job: Job,
+    schedule: Schedule,
+    folder: Path,
+    accelerator: Accelerator,
+    minutes: float = math.inf,
+    save_every: float = 300.0,
+    validate_every: float = 900.0,
+) -> Progress:
+    """Train until the schedule or the time ends; begin at the newest checkpoint, if there is one.
+
+    At the end the job's modules hold the averaged weights.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds `checkpoint-N`, `log.jsonl`, validation pictures and TensorBoard's events.
+    minutes, save_every, validate_every : float
+        Length of this stretch, min; time between checkpoints and between validations, s.
+
+    Raises
+    ------
+    UserError
+        If the checkpoint was made by another schedule or for other networks.
+    """
+    import torch
+    from diffusers.training_utils import EMAModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    modules = {name: module.to(accelerator.device) for name, module in job.modules.items()}
+    named = _named(modules)
+    weights = list(named.values())
+    optimizer = torch.optim.AdamW(weights, lr=schedule.rate, weight_decay=1e-4)
+    prepared = accelerator.prepare(optimizer)  # scales the loss where half precision needs it
+    average = EMAModel(weights, decay=schedule.ema)
+    average.to(accelerator.device)
+    progress = _load(folder, schedule, named, optimizer, average)
+    for module in modules.values():
+        module.train()
+    started = saved = validated = time.monotonic()
+    before = progress.seconds
+    log = _Log(folder, job.name)
+    with progress_bar(job.name, schedule.steps, progress.step) as advance:
+        while progress.step < schedule.steps and time.monotonic() - started < minutes * 60.0:
+            loss = _step(job, schedule, progress.step, prepared, weights, accelerator)
+            average.step(weights)
+            progress.step += 1
+            now = time.monotonic()
+            progress.seconds = before + now - started
+            log.add(progress.step, loss, schedule.rate_at(progress.step - 1), progress.seconds)
+            advance(1, f"{job.name}, loss {loss:.4f}")
+            if now - saved > save_every:
+                _save(folder, schedule, progress, named, optimizer, average)
+                saved = time.monotonic()
+            if now - validated > validate_every:
+                with _averaged(average, weights, modules):
+                    log.validation(progress.step, *job.validate())
+                validated = time.monotonic()
+    if progress.seconds > before:
+        _save(folder, schedule, progress, named, optimizer, average)
+    average.copy_to(weights)
+    for module in modules.values():
+        module.eval()
+    progress.finished = progress.step >= schedule.steps
+    log.validation(progress.step, *job.validate())
+    log.close()
+    return progress
+
+
+def _step(
+    job: Job,
+    schedule: Schedule,
+    step: int,
+    optimizer: Any,
+    weights: Sequence[torch.nn.Parameter],
+    accelerator: Accelerator,
+) -> float:
+    import torch
+
+    rng = stream(schedule.seed, f"train-{job.name}", step)
+    indices = rng.integers(job.size(), size=schedule.batch)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    for group in optimizer.param_groups:
+        group["lr"] = schedule.rate_at(step)
+    with accelerator.autocast():
+        loss = job.loss(indices, generator)
+    accelerator.backward(loss)
+    accelerator.clip_grad_norm_(weights, CLIP)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(loss.detach())
+
+
+def _named(modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.nn.Parameter]:
+    return {
+        f"{part}.{name}": weight
+        for part, module in modules.items()
+        for name, weight in module.named_parameters()
+        if weight.requires_grad
+    }
+
+
+@contextmanager
+def _averaged(
+    average: Any, weights: list[torch.nn.Parameter], modules: Mapping[str, torch.nn.Module]
+) -> Iterator[None]:
+    average.store(weights)
+    average.copy_to(weights)
+    for module in modules.values():
+        module.eval()
+    try:
+        yield
+    finally:
+        average.restore(weights)
+        for module in modules.values():
+            module.train()
+
+
+def _save(
+    folder: Path,
+    schedule: Schedule,
+    progress: Progress,
+    named: Mapping[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    average: Any,
+) -> None:
+    """Write weights, their average and the optimiser's moments as safetensors: no pickles."""
+    from safetensors.torch import save_file
+
+    tensors = {}
+    for (name, weight), mean in zip(named.items(), average.shadow_params, strict=True):
+        tensors[f"weight/{name}"] = weight.detach()
+        tensors[f"average/{name}"] = mean
+        for key in ("exp_avg", "exp_avg_sq"):
+            tensors[f"{key}/{name}"] = optimizer.state[weight][key]
+    state = {
+        "step": progress.step,
+        "seconds": progress.seconds,
+        "average_step": average.optimization_step,
+        "batch": schedule.batch,
+        "seed": schedule.seed,
+    }
+    with replacing_dir(folder / f"checkpoint-{progress.step:07d}") as part:
+        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, part / "state.safetensors")
+        (part / "state.json").write_text(json.dumps(state))
+    for old in _checkpoints(folder)[:-KEPT]:
+        shutil.rmtree(old)
+
+
+def _load(
+    folder: Path,
+    schedule: Schedule,
+    named: Mapping[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    average: Any,
+) -> Progress:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    found = _checkpoints(folder)
+    if not found:
+        return Progress()
+    newest = found[-1]
+    try:
+        state = json.loads((newest / "state.json").read_text())
+        tensors = load_file(newest / "state.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{newest}: broken checkpoint ({error}); delete it to go on") from error
+    for key in ("batch", "seed"):
+        if state[key] != getattr(schedule, key):
+            raise UserError(
+                f"{newest}: was trained with {key} {state[key]}; go on with that, or name a new run"
+            )
+    expected = {f"weight/{name}": tuple(weight.shape) for name, weight in named.items()}
+    held = {k: tuple(v.shape) for k, v in tensors.items() if k.startswith("weight/")}
+    if held != expected:
+        raise UserError(f"{newest}: is of other networks; name a new run")
+    with torch.no_grad():
+        for i, (name, weight) in enumerate(named.items()):
+            weight.copy_(tensors[f"weight/{name}"])
+            average.shadow_params[i].copy_(tensors[f"average/{name}"])
+            optimizer.state[weight] = {
+                "step": torch.tensor(float(state["step"])),
+                "exp_avg": tensors[f"exp_avg/{name}"].to(weight.device),
+                "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(weight.device),
+            }
+    average.optimization_step = state["average_step"]
+    return Progress(state["step"], state["seconds"])
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoint-*"))
+
+
+class _Log:
+    """Lines of JSON, and TensorBoard's events where it is installed."""
+
+    def __init__(self, folder: Path, name: str, every: int = 20) -> None:
+        self._folder, self._name, self._every = folder, name, every
+        self._losses: list[float] = []
+        self._board: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def add(self, step: int, loss: float, rate: float, seconds: float) -> None:
+        self._losses.append(loss)
+        if step % self._every:
+            return
+        mean = float(np.mean(self._losses))
+        self._losses.clear()
+        self._write({"step": step, "loss": mean, "rate": rate, "seconds": round(seconds, 1)})
+        if self._board is not None:
+            self._board.add_scalar(f"{self._name}/loss", mean, step)
+
+    def validation(self, step: int, figures: dict[str, float], picture: Any) -> None:
+        self._write({"step": step, **figures})
+        if picture is not None:
+            import cv2
+
+            grey = np.rint(np.clip(picture, 0.0, 1.0) * 255).astype(np.uint8)
+            cv2.imwrite(str(self._folder / f"validation-{step:07d}.png"), grey)
+        if self._board is not None:
+            for key, value in figures.items():
+                self._board.add_scalar(f"{self._name}/{key}", value, step)
+            if picture is not None:
+                layout = "HW" if picture.ndim == 2 else "HWC"
+                self._board.add_image(f"{self._name}/samples", picture, step, dataformats=layout)
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def _write(self, row: dict[str, Any]) -> None:
+        with (self._folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")

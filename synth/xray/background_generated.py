@@ -1,0 +1,71 @@
+"""Backgrounds of a bank that a diffusion model has drawn (see `synth.background.bank`)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mmdtwin.config.imager import ImagerConfig
+from mmdtwin.errors import UserError
+from mmdtwin.frame import Projection
+from mmdtwin.geometry import Array
+from mmdtwin.synth.background.bank import Bank, shipped_bank
+from mmdtwin.synth.background.maps import MATERIALS
+from mmdtwin.synth.xray.background import Background, Pose
+
+SLACK = 1.02  # of a background's side that an imager may see: its rim is repeated
+
+
+def generated_background(config: ImagerConfig, rng: np.random.Generator) -> Background:
+    """Draw a background of a bank, on the pixels of an imager.
+
+    Gantry angles stay as they are configured: what is drawn has none of its own. Its channel is
+    drawn too: a scenario whose vessel it shows should have blood in it.
+
+    Raises
+    ------
+    UserError
+        If there is no bank, or the imager sees more than its backgrounds show.
+    """
+    bank = _open(config.background.path)
+    item = bank.draw(rng)
+    projection = Projection.from_config(config).ideal
+    height, width = projection.shape
+    side = item.maps.shape[-1]
+    sees, shows = max(height, width) * projection.pixel_size, side * item.pixel_size
+    if sees > shows * SLACK:
+        raise UserError(
+            f"background 'diffusion': the imager sees {sees:.3f} m at the isocentre, the bank "
+            f"{bank.folder} shows {shows:.3f} m; use a smaller detector or field, or fill a bank "
+            f"by `mmdtwin synth background --field {sees:.3f}`"
+        )
+    scale = projection.pixel_size / item.pixel_size
+    u0, v0 = ((side - 1) / 2 - scale * (n - 1) / 2 for n in (width, height))
+    matrix = np.array([[scale, 0.0, u0], [0.0, scale, v0]])
+    maps = {
+        name: np.maximum(_resampled(m, matrix, (width, height)), 0.0)
+        for name, m in zip(MATERIALS, item.maps, strict=True)
+    }
+    if not maps[MATERIALS[2]].any():
+        del maps[MATERIALS[2]]
+    name = f"{item.record['prompt']}, seed {item.record['seed']}"
+    return Background(maps, Pose(config.primary, config.secondary, name=name))
+
+
+def _resampled(
+    image: NDArray[np.float32], matrix: Array, size: tuple[int, int]
+) -> NDArray[np.float32]:
+    scale = float(matrix[0, 0])
+    if scale > 1.0:  # larger pixels than those drawn: what they cannot carry is averaged
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 * scale), np.float32)
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    found = cv2.warpAffine(image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found, np.float32)
+
+
+@lru_cache(maxsize=4)
+def _open(path: str | None) -> Bank:
+    return Bank(path if path is not None else shipped_bank())
