@@ -2,8 +2,9 @@
 
 The first two are thicknesses of soft tissue and cortical bone along the rays of each pixel. The
 third holds contrast medium and metal, as the thickness of contrast medium of 300 mg of iodine per
-mL that attenuates as much at 50 keV: 1 mm of steel is some 4 mm. At 80 kVp metals are then
-within a tenth of their own attenuation, and -log T at any energy is the sum over maps of mu t.
+mL that attenuates as much at 50 keV: 1 mm of steel is some 4 mm. At 80 kVp thin metals are then
+within 15 % of their own attenuation (most within 2 %), and -log T at any energy is the sum over
+maps of mu t.
 
 An image channel is 2 (t / largest)^power - 1. Roots give thin bone and thin wires, which
 attenuate most per length, the precision that they need.
