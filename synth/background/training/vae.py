@@ -21,8 +21,10 @@ CROP = 64  # px, side of the patches that are trained on
 DETAIL = 9  # px; what is finer than this is texture
 SCALES = (1, 2, 4)  # px, over which gradients are compared
 GRADIENT_WEIGHT = 0.3  # of each of them
-DEPTH_WEIGHT = 0.1  # of the error of detail in -log T
+DEPTH_WEIGHT = 0.3  # of the error of detail in -log T
 THIN_WEIGHT = 8.0  # of a pixel with contrast medium or metal, beside 1 elsewhere
+PICTURE_WEIGHT = 0.3  # of mask pictures: what is drawn is decoded, masks are only encoded
+TAIL, TAIL_WEIGHT = 4 * SPREAD, 0.5  # where latents get costly: a UNet draws few outliers
 SPREAD_WEIGHT = 0.1  # of how far the latents are from mean 0 and their spread
 NOISE = 0.002  # on latents, so that the decoder is smooth where the UNet errs a little
 MEASURED = 64  # pairs for figures
@@ -51,7 +53,7 @@ class VaeJob:
         return len(self.pairs)
 
     def loss(self, indices: NDArray, generator: torch.Generator) -> torch.Tensor:
-        """Weighted L1 of values, of gradients, and of detail in -log T; spread of the latents."""
+        """Weighted L1 of values, of gradients, of detail in -log T; spread and tails of latents."""
         import torch
 
         split = max(1, len(indices) * 2 // 3)
@@ -65,6 +67,7 @@ class VaeJob:
         noise = NOISE * torch.randn(latents.shape, generator=generator).to(latents.device)
         error = self.vae.decode(latents + noise).sample - images
         weight = torch.ones_like(images)
+        weight[split:] = PICTURE_WEIGHT
         weight[:split, 2] += (THIN_WEIGHT - 1.0) * (images[:split, 2] > -0.99)
         loss = (weight * error.abs()).mean()
         for scale in SCALES:
@@ -73,6 +76,8 @@ class VaeJob:
                 loss = loss + GRADIENT_WEIGHT * (weight * step.abs()).mean()
         depth = (error * slopes_t)[:split].sum(1, keepdim=True)
         loss = loss + DEPTH_WEIGHT * _detail(depth).abs().mean()
+        excess = (latents[:split].abs() - TAIL).clamp(min=0.0)
+        loss = loss + TAIL_WEIGHT * excess.square().mean()
         mean = latents[:split].mean((0, 2, 3))
         spread = latents[:split].std((0, 2, 3))
         return loss + SPREAD_WEIGHT * (mean.square() + (spread - SPREAD).square()).mean()
