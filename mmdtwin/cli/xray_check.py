@@ -48,7 +48,7 @@ def check(
         for area, found in run_checks(chosen, seed):
             progress.update(task, description=f"{area}: {found.claim}")
             table.add_row(area, found.claim, found.result, found.acceptance, verdict(found))
-            row = {"area": area, "skipped": found.skipped, "holds": found.holds}
+            row = {"area": area, "skipped": found.skipped, "holds": bool(found.holds)}
             texts = ("claim", "parameters", "reference", "acceptance", "result", "limits")
             rows.append(row | {name: getattr(found, name) for name in texts})
             if out is not None and found.draw is not None:
