@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from mmdtwin.synth.background.training.run import Outcome, Settings
 
 HELD_OUT = 512  # pairs that are not trained on, at most
+OWN = (
+    "Radiographs of one chest CT (LIDC-IDRI-0001) and of drawn limbs and tanks, by `write_pairs`; "
+    "none from the part of the CT that is kept for tests, and held-out pairs share no pose with "
+    "the others. One patient: what the model draws says nothing about how anatomy varies"
+)
 EMBEDDED = "embedded"  # names the shipped model for --base
 
 
@@ -24,6 +29,9 @@ def background(
         typer.Option(help="Folder of pairs: of `write_pairs`, or image, mask and caption files."),
     ] = None,
     pairs: Annotated[int, typer.Option(min=16, help="Without --data: pairs to make.")] = 12_000,
+    size: Annotated[
+        int, typer.Option(min=32, max=1024, help="Without --data: pixels along their sides.")
+    ] = 128,
     base: Annotated[
         str | None,
         typer.Option(help="Start from this pipeline folder ('embedded': the shipped one)."),
@@ -87,7 +95,9 @@ def background(
         checkpointing=gradient_checkpointing,
         device=device,
     )
-    train_set, held_out = _pairs(data, pairs, seed, run)
+    if settings.base is not None:
+        _say_memory(settings)
+    train_set, held_out = _pairs(data, pairs, size, seed, run)
     pipeline, outcome = train_background(settings, train_set, held_out)
     record = _record(pipeline, settings, len(train_set), len(held_out), train_set.digest, data)
     write_model(pipeline, outcome, settings, out, record)
@@ -95,7 +105,19 @@ def background(
     raise typer.Exit(0 if outcome.vae.finished and outcome.unet.finished else 1)
 
 
-def _pairs(data: Path | None, count: int, seed: int, run: Path) -> tuple[PairSet, PairSet]:
+def _say_memory(settings: Settings) -> None:
+    from mmdtwin.synth.background.directory import PIX2PIX, TEXT_TO_IMAGE, check_directory
+    from mmdtwin.synth.background.memory import GIB, check_memory
+
+    assert settings.base is not None
+    check_directory(settings.base, (PIX2PIX, TEXT_TO_IMAGE))
+    needed = check_memory(settings.base, settings.device, training=True).training
+    typer.echo(f"{settings.base}: training needs about {needed / GIB:.1f} GB at one pair a step")
+
+
+def _pairs(
+    data: Path | None, count: int, size: int, seed: int, run: Path
+) -> tuple[PairSet, PairSet]:
     """Return the pairs to train on and those held out; without `data` they are made in `run`.
 
     Of a folder that is given, the last part is held out.
@@ -118,14 +140,19 @@ def _pairs(data: Path | None, count: int, seed: int, run: Path) -> tuple[PairSet
     for split, number in splits:
         folder = run / f"pairs-{split}"
         with progress_bar(f"pairs, {split}", number) as advance:
-            _write(folder, number, seed, split, advance)
+            _write(folder, number, size, seed, split, advance)
         found = read_pairs(folder, number)
         made.append(PairSet(found.encoded, found.bits, found.captions, pairs_digest(folder)))
     return made[0], made[1]
 
 
 def _write(
-    folder: Path, count: int, seed: int, split: Literal["train", "held-out"], advance: Any
+    folder: Path,
+    count: int,
+    size: int,
+    seed: int,
+    split: Literal["train", "held-out"],
+    advance: Any,
 ) -> None:
     from mmdtwin.synth.background.pair_files import write_pairs
 
@@ -136,7 +163,7 @@ def _write(
         advance(now - done)
         done = now
 
-    write_pairs(folder, count, seed, split=split, progress=progress)
+    write_pairs(folder, count, seed, split=split, size=size, progress=progress)
 
 
 def _record(
@@ -150,7 +177,9 @@ def _record(
     import transformers
 
     from mmdtwin.synth.background.model import parameters
+    from mmdtwin.synth.background.pair_files import INDEX
 
+    own = data is None or (data / INDEX).is_file()
     cpu = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     on = torch.cuda.get_device_name() if settings.device.startswith("cuda") else cpu
     side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
@@ -167,10 +196,8 @@ def _record(
         "pairs": pairs,
         "held_out": held_out,
         "digest": digest,
-        "data": "folder named by --data"
-        if data
-        else "radiographs of one chest CT "
-        "(LIDC-IDRI-0001, CC BY 3.0) and of drawn phantoms, made by `write_pairs`",
+        "own_pairs": own,
+        "data": OWN if own else "A folder named by --data",
     }
 
 

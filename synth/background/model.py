@@ -30,7 +30,7 @@ CROSS_DOWN, CROSS_UP = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of the parts; the defaults are the shipped model, 13.5 MB in half precision.
+    """Sizes of the parts; the defaults are the shipped model, 12.1 MB in half precision.
 
     Parameters
     ----------
@@ -39,7 +39,8 @@ class Architecture:
     encoder_blocks, decoder_blocks : tuple of int
         Residual blocks at each level; each level halves the resolution of the one before.
     latent_channels : int
-        Channels of the latents. 12 hold what 4 x 4 px of three maps show, wires included.
+        Channels of the latents. Of what 4 x 4 px of three maps show finer than 9 px, rms .08 in
+        -log T, 16 lose .02, 12 lose .027 (principal components).
     unet_channels, unet_layers : tuple of int, int
         Channels of each level, and residual blocks in it.
     text_width, text_layers, text_length : int
@@ -51,7 +52,7 @@ class Architecture:
     vae_width: int = 48
     encoder_blocks: tuple[int, ...] = (0, 1, 2)
     decoder_blocks: tuple[int, ...] = (2, 2, 1)
-    latent_channels: int = 12
+    latent_channels: int = 16
     unet_channels: tuple[int, ...] = (48, 96, 128)
     unet_layers: int = 1
     text_width: int = 96

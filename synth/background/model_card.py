@@ -11,6 +11,7 @@ CT_LICENCE = (
     "what was changed: `sim/data/LICENSE-CT.md` of mmdtwin. Changed here: projected to maps of "
     "thickness, deformed, rescaled, mixed with analytic phantoms, and learnt by a network."
 )
+OTHER_LICENCE = "That of the folder's data, and of the base; this card cannot know them."
 MEANING = {
     "detail_error": "autoencoder: rms error of -log T finer than 9 px, tissue and bone",
     "detail": "rms of that detail itself",
@@ -52,14 +53,12 @@ def model_card(record: dict[str, Any]) -> str:
         "## Data",
         "",
         f"- {record['pairs']} pairs of maps, mask and caption to train on ({record['digest']}), "
-        f"{record['held_out']} held out by pose; none from the part of the CT that is kept for "
-        "tests.",
+        f"{record['held_out']} held out.",
         f"- {record['data']}.",
-        "- One patient: what the model draws says nothing about how anatomy varies.",
         "",
         "## Licence",
         "",
-        CT_LICENCE,
+        CT_LICENCE if record["own_pairs"] else OTHER_LICENCE,
         "",
         "## Training",
         "",

@@ -175,8 +175,10 @@ def read_shards(folder: str | Path) -> Iterator[StoredPairs]:
 
 
 def pairs_digest(folder: str | Path) -> str:
-    """Return a hash of the settings of a folder's pairs and of how many shards it has."""
+    """Return a hash of the settings of a folder's pairs and of how many it has."""
     folder = Path(folder)
+    if (folder / METADATA).is_file():
+        return digest((folder / METADATA).read_text())
     return digest([(folder / INDEX).read_text(), len(list(folder.glob("shard-*.npz")))])
 
 

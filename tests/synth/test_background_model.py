@@ -6,11 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers", reason="the extra 'diffusion' is not installed")
 
+from mmdtwin.cli.app import app  # noqa: E402
 from mmdtwin.errors import UserError  # noqa: E402
 from mmdtwin.synth.background.classes import LAYERS, pack  # noqa: E402
 from mmdtwin.synth.background.directory import check_directory, load_pipeline  # noqa: E402
@@ -27,6 +29,7 @@ from mmdtwin.synth.background.model import (  # noqa: E402
     parameters,
     save_pipeline,
 )
+from mmdtwin.synth.background.pair_files import StoredPairs, export_images  # noqa: E402
 from mmdtwin.synth.background.training import run as training_run  # noqa: E402
 from mmdtwin.synth.background.training.loop import Schedule, train  # noqa: E402
 from mmdtwin.synth.background.training.pair_set import PairSet  # noqa: E402
@@ -405,3 +408,28 @@ def test_projected_field_has_the_variance_of_its_law():
     drawn = drawn * np.sqrt(size * voxel)
     summed, flat = (np.abs(np.fft.fft2(f))[band] ** 2 for f in (thickness, drawn))
     assert flat.mean() == pytest.approx(summed.mean(), rel=0.3)
+
+
+def test_command_trains_from_a_folder_of_images(base, pairs, tmp_path):
+    """It stops when time is up with exit code 1, goes on with 0, and the card tells both."""
+    folder = tmp_path / "images"
+    stored = StoredPairs(
+        pairs.encoded, pairs.bits, pairs.captions, [""] * len(pairs), np.zeros(len(pairs))
+    )
+    export_images(stored, folder)
+    command = [
+        "train", "background", "--data", str(folder), "--base", str(base), "--steps", "2",
+        "--batch", "2", "--run", str(tmp_path / "run"), "--out", str(tmp_path / "model"),
+    ]  # fmt: skip
+    first = CliRunner().invoke(app, [*command, "--minutes", "0"])
+    assert first.exit_code == 1, first.output
+    assert "needs about" in first.output
+    second = CliRunner().invoke(app, command)
+    assert second.exit_code == 0, second.output
+    card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    assert (
+        "UNet 2 of 2 pairs" in card and "A folder named by --data" in card and "CC BY" not in card
+    )
+    check_directory(tmp_path / "model")
+    wrong = CliRunner().invoke(app, [*command[:-1], str(folder)])
+    assert isinstance(wrong.exception, UserError) and "model_index.json" in str(wrong.exception)

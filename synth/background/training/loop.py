@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 KEPT = 2  # checkpoints
 FLOOR = 0.05  # of the learning rate, at the end of its cosine
 CLIP = 1.0  # largest norm of the gradient
+LONGEST_STEP = 60.0  # s that a step counts at most: a process that is suspended does not train
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,8 @@ def train(
     progress = _load(folder, schedule, named, optimizer, average)
     for module in modules.values():
         module.train()
-    started = saved = validated = time.monotonic()
-    before = progress.seconds
+    started = last = saved = validated = time.monotonic()
+    before = progress.step
     log = _Log(folder, job.name)
     with progress_bar(job.name, schedule.steps, progress.step) as advance:
         while progress.step < schedule.steps and time.monotonic() - started < minutes * 60.0:
@@ -139,7 +140,7 @@ def train(
             average.step(weights)
             progress.step += 1
             now = time.monotonic()
-            progress.seconds = before + now - started
+            progress.seconds += min(now - last, LONGEST_STEP)
             log.add(progress.step, loss, schedule.rate_at(progress.step - 1), progress.seconds)
             advance(1, f"{job.name}, loss {loss:.4f}")
             if now - saved > save_every:
@@ -149,7 +150,8 @@ def train(
                 with _averaged(average, weights, modules):
                     log.validation(progress.step, *job.validate())
                 validated = time.monotonic()
-    if progress.seconds > before:
+            last = time.monotonic()
+    if progress.step > before:
         _save(folder, schedule, progress, named, optimizer, average)
     average.copy_to(weights)
     for module in modules.values():
