@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
 Array = NDArray[np.float64]
+Image = NDArray[np.float32]  # (h, w), or several
 
 
 def transform(rotation: ArrayLike | None = None, translation: ArrayLike | None = None) -> Array:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +17,7 @@ from mmdtwin.config.base import Config, parse
 from mmdtwin.config.bead_phantom import BeadPhantomConfig
 from mmdtwin.distortion import Distortion
 from mmdtwin.errors import UserError
-from mmdtwin.files import replacing
+from mmdtwin.files import digest, replacing
 from mmdtwin.frame import Projection
 from mmdtwin.geometry import Array, transform
 from mmdtwin.hardware.imager_calibration.correspondence import pair
@@ -250,8 +248,8 @@ def _record(views: list[View], solution: Solution, source: str, phantom: str) ->
             "field_centre": lens.centre,
         }
     now = datetime.now(UTC)
-    content = hashlib.sha256(json.dumps(body).encode()).hexdigest()
-    head = {"id": f"imager-{now:%Y%m%d}-{content[:8]}", "date": now.isoformat(timespec="seconds")}
+    name = f"imager-{now:%Y%m%d}-{digest(body)[:8]}"
+    head = {"id": name, "date": now.isoformat(timespec="seconds")}
     return parse(CalibrationRecord, head | body, "calibration")
 
 

@@ -16,9 +16,9 @@ from mmdtwin.cli.field_pictures import (
     draw_field,
     draw_setup,
     evaluated,
-    save,
     write_interactive,
 )
+from mmdtwin.cli.figures import save_figure
 from mmdtwin.errors import UserError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def draw(
         pictures["setup.png"] = draw_setup(objects, name)
     with making(out):
         for file, figure in pictures.items():
-            save(figure, out / file)
+            save_figure(figure, out / file)
         if interactive:
             write_interactive(objects, out / "setup.html")
     files = [*pictures, *(["setup.html"] if interactive else [])]

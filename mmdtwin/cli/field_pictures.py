@@ -171,17 +171,6 @@ def write_interactive(objects: Any, path: Path) -> None:
         figure.write_html(part, include_plotlyjs=True)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    from mmdtwin.files import replacing
-
-    FigureCanvasAgg(figure)
-    with replacing(path) as part:
-        figure.savefig(part, dpi=110, format="png")
-
-
 def _parts(objects: Any) -> list[Any]:
     """A colour for each coil."""
     return list(getattr(objects, "children", None) or [objects])

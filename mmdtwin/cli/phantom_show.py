@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmdtwin.cli.figures import save_figure
 from mmdtwin.errors import UserError
 from mmdtwin.files import writable_file
 
@@ -149,14 +150,10 @@ def draw(vessel: Vessel, title: str, path: Path) -> None:
     UserError
         If the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from skimage.measure import marching_cubes
 
-    from mmdtwin.files import replacing
-
     figure = Figure(figsize=(9, 8), layout="constrained")
-    FigureCanvasAgg(figure)
     axes: Any = figure.add_subplot(projection="3d")
     grid = vessel.distance
     corners, faces, _, _ = marching_cubes(grid.values, 0.0, step_size=DRAWN_STEP)
@@ -173,7 +170,6 @@ def draw(vessel: Vessel, title: str, path: Path) -> None:
     axes.set(title=title, xlabel="x (mm)", ylabel="y (mm)", zlabel="z (mm)", aspect="equal")
     axes.view_init(elev=60, azim=-90)
     try:
-        with replacing(path) as part:
-            figure.savefig(part, dpi=110, format="png")
+        save_figure(figure, path)
     except OSError as error:
         raise UserError(f"--out {path}: cannot write there ({error.strerror})") from error

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmdtwin.cli.figures import save_figure
 from mmdtwin.errors import UserError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mmdtwin.config.bead_phantom import BeadPhantomConfig
     from mmdtwin.config.imager import ImagerConfig
     from mmdtwin.frame import Projection
     from mmdtwin.hardware.imager_calibration.calibration import ImagerCalibration, Session
-    from mmdtwin.synth.xray.bead_images import BeadImages
 
 DEG = 180 / math.pi
 MILLI = 1e-3
@@ -60,12 +61,9 @@ def calibrate(
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ) -> None:
     """Find beads, and solve for pose, distance, principal point and distortion of an imager."""
-    import numpy as np
-    from rich.console import Console
-
     from mmdtwin.config.base import load, override, parse, read
     from mmdtwin.config.bead_phantom import BeadPhantomConfig
-    from mmdtwin.config.imager import BackgroundConfig, ImagerConfig
+    from mmdtwin.config.imager import ImagerConfig
     from mmdtwin.files import writable_file, write_json
     from mmdtwin.hardware.imager_calibration.calibration import calibrate as solve
     from mmdtwin.hardware.imager_calibration.solve import Tolerance
@@ -81,41 +79,67 @@ def calibrate(
     beads = load(BeadPhantomConfig, "bead_phantoms", phantom)
     data, where = read("imagers", imager)
     config = parse(ImagerConfig, override(data, assignments or []), where)
-    truth: BeadImages | None = None
     if simulate:
-        from mmdtwin.synth.xray.bead_images import random_session
-
-        if config.background.kind not in ("flat", "ct"):  # a phantom stands before no patient
-            plastic = BackgroundConfig(kind="flat", thickness=PLASTIC)
-            config = config.model_copy(update={"background": plastic})
-        truth = random_session(config, beads, simulate, np.random.default_rng(seed))
-        pictures, nominal = list(truth.images), truth.nominal
-        names = [f"simulated {i + 1}" for i in range(simulate)]
+        shots = _simulated(config, beads, simulate, seed)
     else:
-        assert images is not None
-        pictures, nominal = _read_all(images, config, angles or [])
-        names = [path.name for path in images]
-    session = solve(pictures, nominal, beads, tolerance, names, f"imagers/{imager}", phantom)
-    session.calibration.save(out)
+        shots = _read_all(images or [], config, angles or [])
+    session = solve(
+        shots.images, shots.nominal, beads, tolerance, shots.names, f"imagers/{imager}", phantom
+    )
+    found = session.calibration
+    found.save(out)
     picture = out.with_suffix(".png")
-    _draw(picture, pictures, session, beads.positions)
+    _draw(picture, shots.images, session, beads.positions)
+    figures: dict[str, Any] = found.record.model_dump(mode="json")
+    figures["reprojection_mm"] = found.reprojection_at_isocentre / MILLI
+    if shots.true is not None:
+        figures["errors"] = against_truth(found, shots.true)
+    _print(found, figures.get("errors"))
+    typer.echo(f"wrote {found.record.id} to {out}, and {picture}")
+    if json is not None:
+        write_json(json, figures)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shots:
+    """Images (h, w) of a phantom, with their nominal geometry, and the true one if simulated."""
+
+    images: list[NDArray]
+    nominal: list[Projection]
+    names: list[str]
+    true: list[Projection] | None = None
+
+
+def _simulated(config: ImagerConfig, beads: BeadPhantomConfig, count: int, seed: int) -> _Shots:
+    """Let the twin make images."""
+    import numpy as np
+
+    from mmdtwin.config.imager import BackgroundConfig
+    from mmdtwin.synth.xray.bead_images import random_session
+
+    if config.background.kind not in ("flat", "ct"):  # a phantom stands before no patient
+        plastic = BackgroundConfig(kind="flat", thickness=PLASTIC)
+        config = config.model_copy(update={"background": plastic})
+    made = random_session(config, beads, count, np.random.default_rng(seed))
+    names = [f"simulated {i + 1}" for i in range(count)]
+    return _Shots(list(made.images), made.nominal, names, made.true)
+
+
+def _print(calibration: ImagerCalibration, errors: dict[str, float] | None) -> None:
+    """Print a calibration, and its errors where the truth is known."""
+    from rich.console import Console
+
     console = Console()
-    for table in (_table(session.calibration), _images_table(session.calibration)):
+    for table in (_table(calibration), _images_table(calibration)):
         console.print(table)
-    figures: dict[str, Any] = session.calibration.record.model_dump(mode="json")
-    figures["reprojection_mm"] = session.calibration.reprojection_at_isocentre / MILLI
-    for name in session.calibration.record.released:
+    for name in calibration.record.released:
         typer.echo(f"{name} is not what the imager says: left free; check the imager's file")
-    if truth is not None:
-        figures["errors"] = errors = against_truth(session.calibration, truth.true)
+    if errors is not None:
         typer.echo(
             f"errors      isocentre {errors['isocentre_mm']:.3f} mm, "
             f"turn {errors['turn_deg']:.4f} deg, "
             f"distortion {errors['distortion_px']:.3f} px (largest)"
         )
-    typer.echo(f"wrote {session.calibration.record.id} to {out}, and {picture}")
-    if json is not None:
-        write_json(json, figures)
 
 
 def against_truth(calibration: ImagerCalibration, true: list[Projection]) -> dict[str, float]:
@@ -130,9 +154,7 @@ def against_truth(calibration: ImagerCalibration, true: list[Projection]) -> dic
     }
 
 
-def _read_all(
-    paths: list[Path], config: ImagerConfig, angles: list[str]
-) -> tuple[list[NDArray], list[Projection]]:
+def _read_all(paths: list[Path], config: ImagerConfig, angles: list[str]) -> _Shots:
     """Read images and their nominal geometry."""
     if angles and len(angles) != len(paths):
         raise UserError(f"--angles: {len(angles)} given for {len(paths)} images")
@@ -142,7 +164,7 @@ def _read_all(
         image, projection = _read(path, config, turns[i] if turns else None)
         pictures.append(image)
         nominal.append(projection)
-    return pictures, nominal
+    return _Shots(pictures, nominal, [path.name for path in paths])
 
 
 def _angles(text: str) -> tuple[float, float]:
@@ -247,14 +269,10 @@ def _row(values: Any, digits: int, unit: str) -> str:
 def _draw(path: Path, pictures: list[NDArray], session: Session, beads: Any) -> None:
     """Images with the beads that were found, and where the fit puts them."""
     import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-
-    from mmdtwin.files import replacing
 
     count = min(SHOWN, len(pictures))
     figure = Figure(figsize=(5.2 * count, 5.4), layout="constrained")
-    FigureCanvasAgg(figure)
     parts = figure.subplots(1, count, squeeze=False)[0]
     for i, (axes, projection) in enumerate(
         zip(parts, session.calibration.projections, strict=False)
@@ -270,5 +288,4 @@ def _draw(path: Path, pictures: list[NDArray], session: Session, beads: Any) -> 
         axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), title=view.name)
         axes.set_axis_off()
     parts[0].legend(fontsize=8, loc="upper left")
-    with replacing(path) as part:
-        figure.savefig(part, dpi=90, format="png")
+    save_figure(figure, path, dpi=90)

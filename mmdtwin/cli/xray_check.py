@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmdtwin.cli.figures import save_figure
 from mmdtwin.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,16 +76,11 @@ def verdict(found: Check) -> str:
 
 
 def _draw(path: Path, found: Check) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from mmdtwin.files import replacing
-
     figure = Figure(figsize=(7, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     assert found.draw is not None
     found.draw(axes)
     axes.set_title(found.claim, fontsize=9)
-    with replacing(path) as part:
-        figure.savefig(part, dpi=100, format="png")
+    save_figure(figure, path, dpi=100)

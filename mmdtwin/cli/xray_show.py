@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
+from mmdtwin.cli.figures import save_figure
 from mmdtwin.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def show(
     measured = visibility(shot.image, shadow(scene.device, used.projection))
     for line in describe(used, shot, detectability(used, scene.device), measured):
         typer.echo(line)
-    save(out, lambda part: _draw(part, used, shot, scene))
+    save(out, lambda path: _draw(path, used, shot, scene))
     typer.echo(f"wrote {out}")
     if frame is not None:
         write_frame(frame, shot, used)
@@ -98,32 +100,36 @@ def describe(
 
 def write_frame(path: Path, frame: Frame, imager: Imager) -> None:
     """Write the frame as it is: 16-bit PNG, NumPy array or DICOM, by suffix."""
+    save(path, lambda place: _write_frame(place, frame, imager))
+
+
+def _write_frame(path: Path, frame: Frame, imager: Imager) -> None:
     import cv2
 
-    image = frame.image
-    if path.suffix == ".npy":
-        save(path, lambda part: np.save(part, image, allow_pickle=False))
-    elif path.suffix == ".dcm":
+    from mmdtwin.files import replacing
+
+    if path.suffix == ".dcm":
         from mmdtwin.synth.xray.dicom import write_xa
 
-        save(path, lambda part: write_xa(part, [frame], imager.config))
-    else:
-        save(path, lambda part: part.write_bytes(cv2.imencode(".png", image)[1].tobytes()))
+        write_xa(path, [frame], imager.config)
+        return
+    with replacing(path) as part:
+        if path.suffix == ".npy":
+            np.save(part, frame.image, allow_pickle=False)
+        else:
+            part.write_bytes(cv2.imencode(".png", frame.image)[1].tobytes())
 
 
-def save(path: Path, write: Any) -> None:
-    """Call `write` with a path beside `path`; put it in place once it is whole.
+def save(path: Path, write: Callable[[Path], None]) -> None:
+    """Call `write`, which leaves its file whole or absent, with `path`.
 
     Raises
     ------
     UserError
         If it cannot be written.
     """
-    from mmdtwin.files import replacing
-
     try:
-        with replacing(path) as part:
-            write(part)
+        write(path)
     except OSError as error:
         raise _unwritable(path, error.strerror or "unknown reason") from error
 
@@ -156,11 +162,9 @@ def _windowed(image: NDArray) -> NDArray[np.float32]:
 
 
 def _draw(path: Path, imager: Imager, frame: Frame, scene: Scene) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
     whole, close, across = figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
     whole.imshow(_windowed(frame.image), cmap="gray", interpolation="nearest")
     whole.set_title("frame")
@@ -179,7 +183,7 @@ def _draw(path: Path, imager: Imager, frame: Frame, scene: Scene) -> None:
         title="close-up and line of the profile",
     )  # fmt: skip
     _draw_profile(across, imager, frame, scene, start, end)
-    figure.savefig(path, dpi=110, format="png")
+    save_figure(figure, path)
 
 
 def _draw_profile(

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmdtwin.errors import UserError
-from mmdtwin.geometry import Array
+from mmdtwin.geometry import Array, Image
 from mmdtwin.synth.xray.beam import Layer, Signals
 from mmdtwin.synth.xray.shadows import Shadow
 
-Image = NDArray[np.float32]
+Pixels = NDArray[np.int64]  # their rows or columns
 Shift = tuple[float, float]  # px along u and v
 
 AT_REST: Shift = (0.0, 0.0)
@@ -41,12 +41,17 @@ class Anatomy:
         """Pairs of mu and thickness."""
         return list(zip(self.mu, self.thickness, strict=True))
 
-    def at(self, rows: NDArray[np.int64], columns: NDArray[np.int64], shift: Shift) -> list[Layer]:
+    def at(self, rows: Pixels, columns: Pixels, shift: Shift) -> list[Layer]:
         """Return the layers at pixels once it is shifted, to the nearest pixel."""
+        v, u = self.unshifted(rows, columns, shift)
+        return list(zip(self.mu, self.thickness[:, v, u], strict=True))
+
+    def unshifted(self, rows: Pixels, columns: Pixels, shift: Shift) -> tuple[Pixels, Pixels]:
+        """Return rows and columns of what a shift brings to pixels, the nearest at the rim."""
         height, width = self.thickness.shape[1:]
         v = np.clip(rows - round(shift[1]), 0, height - 1)
         u = np.clip(columns - round(shift[0]), 0, width - 1)
-        return list(zip(self.mu, self.thickness[:, v, u], strict=True))
+        return v, u
 
 
 class Path(Protocol):

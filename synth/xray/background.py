@@ -15,7 +15,7 @@ from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.errors import UserError
 from mmdtwin.files import cache_dir, digest, replacing
 from mmdtwin.frame import Projection
-from mmdtwin.geometry import Array
+from mmdtwin.geometry import Array, Image
 
 # m, geometry of the shipped radiographs: 0.41 mm between rays at the isocentre, finer than the
 # volume's voxels of 0.7 mm.
@@ -52,7 +52,7 @@ class Background:
         What is wrong with it; empty if nothing is.
     """
 
-    maps: dict[str, NDArray[np.float32]]
+    maps: dict[str, Image]
     pose: Pose
     note: str = ""
 
@@ -153,7 +153,7 @@ def _truncation_note(share: float) -> str:
     return note
 
 
-def _read_maps(path: Path) -> dict[str, NDArray[np.float32]] | None:
+def _read_maps(path: Path) -> dict[str, Image] | None:
     if not path.is_file():
         return None
     with np.load(path) as data:
@@ -185,25 +185,38 @@ def bank_background(config: ImagerConfig, index: int) -> Background:
     _check_bank_fits(config, projection)
     with np.load(_bank_file()) as data:
         stored, quantum = decode(data["high"][index], data["low"][index]), float(data["quantum"])
-    height, width = projection.shape
     scale = projection.pitch / projection.sid / (BANK_PITCH / BANK_SID)
-    shift = (BANK_SIZE - 1) / 2
-    to_bank = np.array(
-        [[scale, 0, shift - scale * (width - 1) / 2], [0, scale, shift - scale * (height - 1) / 2]]
-    )
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    maps = [
-        cv2.warpAffine(
-            m.astype(np.float32) * np.float32(quantum),
-            to_bank,
-            (width, height),
-            flags=flags,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        for m in stored
-    ]
-    soft, bone = (np.maximum(m, 0.0) for m in maps)
+    thickness = stored.astype(np.float32) * np.float32(quantum)
+    soft, bone = (np.maximum(resampled(m, scale, projection.shape), 0.0) for m in thickness)
     return Background({"soft-tissue": soft, "bone": bone}, pose)
+
+
+def resampled(
+    image: Image, scale: float, shape: tuple[int, int], interpolation: int = cv2.INTER_CUBIC
+) -> Image:
+    """Return an image on other pixels about the same middle.
+
+    Parameters
+    ----------
+    image : (h, w) float32 array
+        What lies beyond its rim is as the rim.
+    scale : float
+        Pixels of the image along one of the result.
+    shape : (int, int)
+        Of the result.
+    interpolation : int
+        Of OpenCV.
+    """
+    height, width = shape
+    v0, u0 = (
+        (old - 1) / 2 - scale * (new - 1) / 2 for old, new in zip(image.shape, shape, strict=True)
+    )
+    to_image = np.array([[scale, 0.0, u0], [0.0, scale, v0]])
+    flags = interpolation | cv2.WARP_INVERSE_MAP
+    found = cv2.warpAffine(
+        image, to_image, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(found, np.float32)
 
 
 def encode(maps: NDArray[np.uint16]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

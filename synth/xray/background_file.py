@@ -6,17 +6,15 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.errors import UserError
 from mmdtwin.frame import Projection
-from mmdtwin.geometry import Array
-from mmdtwin.synth.xray.background import Background, Pose
+from mmdtwin.geometry import Image
+from mmdtwin.synth.xray.background import Background, Pose, resampled
+from mmdtwin.synth.xray.beam import Beam
 from mmdtwin.synth.xray.dicom import XaSeries, read_xa
 from mmdtwin.synth.xray.dicom_geometry import gantry_angles
-from mmdtwin.synth.xray.materials import attenuation
-from mmdtwin.synth.xray.spectrum import load_spectrum
 
 TISSUE = "soft-tissue"
 THICKEST = 0.6  # m of tissue; what is darker, as behind a collimator, counts as this
@@ -69,18 +67,15 @@ def file_background(config: ImagerConfig) -> Background:
     _check_size(view, target, background.path)
     thickness = tissue(config, _intensity(series), background.thinnest)
     pose = Pose(primary, secondary, name=series.path.name)
-    return Background({TISSUE: _resampled(thickness, view, target)}, pose)
+    return Background({TISSUE: _to_imager(thickness, view, target)}, pose)
 
 
-def tissue(
-    config: ImagerConfig, intensity: NDArray[np.float32], thinnest: float
-) -> NDArray[np.float32]:
+def tissue(config: ImagerConfig, intensity: Image, thinnest: float) -> Image:
     """Return the soft tissue, m, (h, w), behind which an imager sees an intensity (h, w)."""
-    spectrum, detector = load_spectrum(config.spectrum), config.detector
-    weight = spectrum.photons * spectrum.energy
-    weight *= spectrum.absorbed(detector.csi_thickness, detector.csi_packing)
+    beam = Beam.of(config)
+    weight = beam.weights[0] / beam.weights[0].sum()
     depth = np.linspace(0.0, THICKEST, STEPS)
-    seen = np.exp(-np.outer(depth, attenuation(TISSUE, spectrum.energy))) @ (weight / weight.sum())
+    seen = np.exp(-np.outer(depth, beam.mu(TISSUE))) @ weight
     logs = np.log(seen)
     brightest = float(np.percentile(_block_means(intensity), BRIGHTEST))
     raw_log = math.log(brightest) - float(np.interp(thinnest, depth, logs))
@@ -88,7 +83,7 @@ def tissue(
     return np.interp(raw_log - np.log(intensity), -logs, depth).astype(np.float32)
 
 
-def _intensity(series: XaSeries) -> NDArray[np.float32]:
+def _intensity(series: XaSeries) -> Image:
     values = series.intensity(series.frames[0].image)
     if not values.max() > 0.0:
         raise UserError(f"{series.path}: the image is black everywhere")
@@ -117,29 +112,15 @@ def _check_size(view: Projection, target: Projection, path: str) -> None:
             )
 
 
-def _resampled(
-    image: NDArray[np.float32], view: Projection, target: Projection
-) -> NDArray[np.float32]:
+def _to_imager(image: Image, view: Projection, target: Projection) -> Image:
     """Bring a map from a file's pixels to an imager's, by their sizes at the isocentre."""
     scale = target.pixel_size / view.pixel_size  # pixels of the file per pixel of the imager
     if scale > 1.0:  # else the file's noise would be folded into lower frequencies
         sigma = 0.5 * math.sqrt(scale**2 - 1.0)
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
-    height, width = target.shape
-    middle = [(n - 1) / 2 for n in (*view.shape, *target.shape)]
-    to_file: Array = np.array(
-        [
-            [scale, 0.0, middle[1] - scale * middle[3]],
-            [0.0, scale, middle[0] - scale * middle[2]],
-        ]
-    )
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(
-        image, to_file, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(warped, np.float32)
+    return resampled(image, scale, target.shape, cv2.INTER_LINEAR)
 
 
-def _block_means(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def _block_means(image: Image) -> Image:
     height, width = (max(1, n // BLOCK) for n in image.shape)
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.float32)

@@ -6,15 +6,14 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.errors import UserError
 from mmdtwin.frame import Projection
-from mmdtwin.geometry import Array
+from mmdtwin.geometry import Image
 from mmdtwin.synth.background.bank import Bank, shipped_bank
 from mmdtwin.synth.background.maps import MATERIALS
-from mmdtwin.synth.xray.background import Background, Pose
+from mmdtwin.synth.xray.background import Background, Pose, resampled
 
 SLACK = 1.02  # of a background's side that an imager may see: its rim is repeated
 
@@ -33,9 +32,8 @@ def generated_background(config: ImagerConfig, rng: np.random.Generator) -> Back
     bank = _open(config.background.path)
     item = bank.draw(rng)
     projection = Projection.from_config(config).ideal
-    height, width = projection.shape
     side = item.maps.shape[-1]
-    sees, shows = max(height, width) * projection.pixel_size, side * item.pixel_size
+    sees, shows = max(projection.shape) * projection.pixel_size, side * item.pixel_size
     if sees > shows * SLACK:
         raise UserError(
             f"background 'diffusion': the imager sees {sees:.3f} m at the isocentre, the bank "
@@ -43,10 +41,8 @@ def generated_background(config: ImagerConfig, rng: np.random.Generator) -> Back
             f"by `mmdtwin synth background --field {sees:.3f}`"
         )
     scale = projection.pixel_size / item.pixel_size
-    u0, v0 = ((side - 1) / 2 - scale * (n - 1) / 2 for n in (width, height))
-    matrix = np.array([[scale, 0.0, u0], [0.0, scale, v0]])
     maps = {
-        name: np.maximum(_resampled(m, matrix, (width, height)), 0.0)
+        name: np.maximum(resampled(_smoothed(m, scale), scale, projection.shape), 0.0)
         for name, m in zip(MATERIALS, item.maps, strict=True)
     }
     if not maps[MATERIALS[2]].any():
@@ -55,15 +51,11 @@ def generated_background(config: ImagerConfig, rng: np.random.Generator) -> Back
     return Background(maps, Pose(config.primary, config.secondary, name=name))
 
 
-def _resampled(
-    image: NDArray[np.float32], matrix: Array, size: tuple[int, int]
-) -> NDArray[np.float32]:
-    scale = float(matrix[0, 0])
-    if scale > 1.0:  # larger pixels than those drawn: what they cannot carry is averaged
-        image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 * scale), np.float32)
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    found = cv2.warpAffine(image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(found, np.float32)
+def _smoothed(image: Image, scale: float) -> Image:
+    """Return what pixels `scale` times as large can carry of an image; the rest is averaged."""
+    if scale <= 1.0:
+        return image
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 * scale), np.float32)
 
 
 @lru_cache(maxsize=4)

@@ -29,11 +29,10 @@ from mmdtwin.synth.xray.noise import FEW
 from mmdtwin.synth.xray.profile import (
     MeasuringField,
     beam_profile,
-    central_fluence,
+    kerma_per_quantum,
     quanta_per_charge,
 )
 from mmdtwin.synth.xray.scatter import ScatterField, water_equivalent
-from mmdtwin.synth.xray.spectrum import load_spectrum
 
 if TYPE_CHECKING:
     import torch
@@ -128,10 +127,7 @@ class _Batch:
         self._maps = {k: self._tensor(f"map of {k}", m) for k, m in maps.items()}
         if len({len(m) for m in self._maps.values()}) != 1:
             raise UserError("render_batch: maps must be of one or more materials and as many each")
-        detector = config.detector
-        self._beam = Beam(
-            load_spectrum(config.spectrum), detector.csi_thickness, detector.csi_packing
-        )
+        self._beam = Beam.of(config)
         self._layers = [(self._beam.mu(k), m) for k, m in self._maps.items()]
         self._expose()
 
@@ -182,9 +178,8 @@ class _Batch:
             absorbed, kerma = (
                 self._field.mean(s) for s in (sums[[0, 3], i].cpu().numpy() * (profile * opening))
             )
-            self._kerma.append(
-                kerma / absorbed * central_fluence(config, projection, beam) / float(unit[0])
-            )
+            each_quantum = kerma_per_quantum(config, projection, beam, energy, kerma / absorbed)
+            self._kerma.append(each_quantum)
         profile_of = self._tensor("profile", np.stack(profiles))
         unit_of = torch.as_tensor(np.stack(units), device=self._device).T[:, :, None, None]
         self._primary = (

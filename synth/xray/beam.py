@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from mmdtwin.geometry import Array
-from mmdtwin.synth.xray.spectrum import Spectrum
+from mmdtwin.config.imager import ImagerConfig
+from mmdtwin.geometry import Array, Image
+from mmdtwin.synth.xray.spectrum import Spectrum, load_spectrum
 from mmdtwin.synth.xray.threads import in_parallel
 
-Image = NDArray[np.float32]
 Layer = tuple[Array, Image]  # mu of each energy (bins,), 1/m, and thickness of any shape, m
 
 BLOCK = 256  # rays that are summed at once: their numbers stay in the processor's nearest cache
@@ -67,6 +66,13 @@ class Beam:
             [absorbed * energy, absorbed * energy**2, absorbed, spectrum.photons * spectrum.kerma]
         )
         self._known: dict[str, Array] = {}
+
+    @classmethod
+    def of(cls, config: ImagerConfig) -> Self:
+        """Return the beam of an imager."""
+        detector = config.detector
+        spectrum = load_spectrum(config.spectrum)
+        return cls(spectrum, detector.csi_thickness, detector.csi_packing)
 
     def mu(self, material: str, displaces: str | None = None) -> Array:
         """Return mu of a material for each bin, (bins,) 1/m, less that of what it displaces."""

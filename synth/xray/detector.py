@@ -12,13 +12,10 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mmdtwin.config.imager import DetectorConfig
 from mmdtwin.errors import UserError
-from mmdtwin.geometry import Array
-
-Image = NDArray[np.float32]
+from mmdtwin.geometry import Array, Image
 
 WIDEST = 8.0  # px, of a scintillator's blur: `REACH` is then eight times as far
 REACH = 64  # px, of filters at most
@@ -121,7 +118,7 @@ def scintillator_filter(config: DetectorConfig, pitch: float) -> SeparableFilter
     return _round_filter(config.response, config.blur / pitch)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=16)  # it takes a while to make, and each episode has an imager of its own
 def _round_filter(response: str, blur: float) -> SeparableFilter:
     """Return the shortest filter that is near enough to a blur in px."""
     if blur == 0.0:

@@ -15,10 +15,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from mmdtwin.geometry import Array
-from mmdtwin.synth.xray.anatomy import AT_REST, Anatomy, Image, Shift, shifted
+from mmdtwin.geometry import Array, Image
+from mmdtwin.synth.xray.anatomy import AT_REST, Anatomy, Shift, shifted
 from mmdtwin.synth.xray.beam import Beam, weighted_sums
-from mmdtwin.synth.xray.full import exact
+from mmdtwin.synth.xray.full import exact, layers_of
 from mmdtwin.synth.xray.shadows import Shadow
 
 TOLERANCE = 2e-3  # of a body's contrast: a fifth of what the paths may differ by
@@ -70,11 +70,9 @@ class FastPath:
         mu = self._beam.mu(*key)
         if key not in self._cumulants:
             self._cumulants[key] = _Cumulants(self._beam, self._anatomy, mu)
-        height, width = self._signals.shape[1:]
-        v = np.clip(rows - round(shift[1]), 0, height - 1)
-        u = np.clip(columns - round(shift[0]), 0, width - 1)
+        v, u = self._anatomy.unshifted(rows, columns, shift)
         passed, beyond = self._cumulants[key].passing(v, u, shadow.thickness)
-        others = [(self._beam.mu(b.material, b.displaces), b.at(rows, columns)) for b in before]
+        others = layers_of(self._beam, before, shadow)
         for _, path in others:
             beyond |= path > 0.0
         if beyond.any():

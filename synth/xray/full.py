@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mmdtwin.synth.xray.anatomy import AT_REST, Anatomy, Image, Shift, shifted
+from mmdtwin.geometry import Image
+from mmdtwin.synth.xray.anatomy import AT_REST, Anatomy, Shift, shifted
 from mmdtwin.synth.xray.beam import Beam, Layer
 from mmdtwin.synth.xray.shadows import Shadow
 
@@ -59,12 +60,14 @@ class FullPath:
             Of the anatomy, px.
         """
         layers = self._anatomy.at(shadow.rows, shadow.columns, shift)
-        layers += [
-            (self._beam.mu(b.material, b.displaces), b.at(shadow.rows, shadow.columns))
-            for b in before
-        ]
+        layers += layers_of(self._beam, before, shadow)
         mu = self._beam.mu(shadow.material, shadow.displaces)
         return exact(self._beam, layers, (mu, shadow.thickness), self.kinds)
+
+
+def layers_of(beam: Beam, others: Sequence[Shadow], shadow: Shadow) -> list[Layer]:
+    """Return other shadows as layers at the pixels of one."""
+    return [(beam.mu(b.material, b.displaces), b.at(shadow.rows, shadow.columns)) for b in others]
 
 
 def exact(beam: Beam, layers: Sequence[Layer], body: Layer, kinds: int) -> Image:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mmdtwin.config.imager import IntensifierConfig
+from mmdtwin.geometry import Image
 from mmdtwin.synth.xray.low_pass import LowPass
-
-Image = NDArray[np.float32]
 
 
 class Glare:

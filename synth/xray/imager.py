@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Protocol
 
 import cv2
@@ -12,10 +11,9 @@ from numpy.typing import NDArray
 
 from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.frame import Frame, Projection
-from mmdtwin.geometry import Array
+from mmdtwin.geometry import Array, Image
 from mmdtwin.sim.scene import Scene
 from mmdtwin.sim.shapes import Body
-from mmdtwin.synth.xray.anatomy import Image
 from mmdtwin.synth.xray.background import Background, make_background
 from mmdtwin.synth.xray.beam import Beam
 from mmdtwin.synth.xray.detector import SeparableFilter, scintillator_filter
@@ -30,9 +28,6 @@ from mmdtwin.synth.xray.pixels import PixelResponse
 from mmdtwin.synth.xray.threads import in_parallel
 
 MEAN_LEVEL = 0.15  # of full scale: grey that exposure control sets in its field, assumed
-
-# It takes a while to make, and each episode has an imager of its own.
-_scintillator_filter = lru_cache(maxsize=16)(scintillator_filter)
 
 
 class Imaged(Protocol):
@@ -94,7 +89,7 @@ class Imager:
         self.projection = Projection.from_config(config, *angles, T_world_imager)
         self.calibrated = Projection.from_config(config, *angles, T_world_imager_calibrated)
         self._optics = Optics(config, self.projection, self.background)
-        self.blur = _scintillator_filter(config.detector, self.projection.pitch)
+        self.blur = scintillator_filter(config.detector, self.projection.pitch)
         self._noise = Noise(rng_noise)
         self._pixels = PixelResponse(config.detector, self.projection.shape, rng_noise)
         self._lag = Lag(config.detector.lag, 1.0 / config.frame_rate)

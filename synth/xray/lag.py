@@ -7,12 +7,10 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mmdtwin.config.imager import LagConfig
 from mmdtwin.errors import UserError
-
-Image = NDArray[np.float32]
+from mmdtwin.geometry import Image
 
 
 class Lag:

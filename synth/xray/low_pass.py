@@ -6,13 +6,10 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import dctn, idctn
 
 from mmdtwin.errors import UserError
-from mmdtwin.geometry import Array
-
-Image = NDArray[np.float32]
+from mmdtwin.geometry import Array, Image
 
 LARGEST_SHRINK = 8
 CELLS = 4.0  # of the small image that the blur's width spans at least

@@ -9,10 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from mmdtwin.geometry import Array
+from mmdtwin.geometry import Array, Image
 from mmdtwin.synth.xray.threads import THREADS, in_parallel
-
-Image = NDArray[np.float32]
 
 FEW = 30.0  # quanta, below which they are drawn from Poisson's law: above it skewness is < 0.18
 STEP = 0.25  # quanta between the means of the tables

@@ -16,9 +16,10 @@ from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.distortion import distortion_maps
 from mmdtwin.errors import UserError
 from mmdtwin.frame import Projection
+from mmdtwin.geometry import Image
 from mmdtwin.sim.scene import Scene
 from mmdtwin.sim.shapes import Body, Mesh
-from mmdtwin.synth.xray.anatomy import AT_REST, Anatomy, Image, Path, Shift, checked_maps
+from mmdtwin.synth.xray.anatomy import AT_REST, Anatomy, Path, Shift, checked_maps
 from mmdtwin.synth.xray.background import Background
 from mmdtwin.synth.xray.beam import Beam, Signals
 from mmdtwin.synth.xray.collimator import aperture, input_screen
@@ -29,12 +30,11 @@ from mmdtwin.synth.xray.path_lengths import Roi, path_lengths
 from mmdtwin.synth.xray.profile import (
     MeasuringField,
     beam_profile,
-    central_fluence,
+    kerma_per_quantum,
     quanta_per_charge,
 )
 from mmdtwin.synth.xray.scatter import ScatterField, water_equivalent
 from mmdtwin.synth.xray.shadows import Shadow, shadows
-from mmdtwin.synth.xray.spectrum import load_spectrum
 
 MAGNIFICATION_STEP = 0.01  # penumbrae are made for magnifications so far apart: 6 um of 0.6 mm
 
@@ -105,11 +105,8 @@ class Optics:
     def __init__(
         self, config: ImagerConfig, projection: Projection, background: Background
     ) -> None:
-        detector = config.detector
         self.projection, self._ideal = projection, projection.ideal
-        self.beam = Beam(
-            load_spectrum(config.spectrum), detector.csi_thickness, detector.csi_packing
-        )
+        self.beam = Beam.of(config)
         self._config, self._maps = config, checked_maps(background.maps, projection.shape)
         self._isocentre = projection.sid / projection.sod  # magnification there
         self._bend = None if projection.distortion is None else distortion_maps(projection)
@@ -137,9 +134,7 @@ class Optics:
         )
         self._field = MeasuringField(config.exposure.measuring_field, shown[2])
         ratio = self._field.mean(shown[1]) / self._field.mean(shown[0])
-        self._kerma_per_quantum = (
-            ratio * central_fluence(config, projection, self.beam) / float(self._units[0])
-        )
+        self._kerma_per_quantum = kerma_per_quantum(config, projection, self.beam, keV, ratio)
 
     def in_field(self, image: Image) -> float:
         """Return the mean of an image (h, w) over exposure control's measuring field."""

@@ -9,8 +9,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.sparse import csr_array
 
 from mmdtwin.config.imager import DetectorConfig
-
-Image = NDArray[np.float32]
+from mmdtwin.geometry import Image
 
 AROUND = [(v, u) for v in (-1, 0, 1) for u in (-1, 0, 1) if (v, u) != (0, 0)]
 
@@ -49,9 +48,11 @@ class PixelResponse:
         self.dead = np.zeros(shape, bool)
         # One pixel is left to live at least.
         count = min(round(config.dead_pixels * self.dead.size), self.dead.size - 1)
-        self._places = np.sort(rng.permutation(self.dead.size)[:count])
-        self.dead.ravel()[self._places] = True
-        self._neighbours = _interpolation(self.dead) if count else None
+        self._neighbours: csr_array | None = None
+        if count:
+            self._places = np.sort(rng.permutation(self.dead.size)[:count])
+            self.dead.ravel()[self._places] = True
+            self._neighbours = _interpolation(self.dead)
 
     def __call__(self, image: Image) -> Image:
         """Put the pattern into an image (h, w), in place, and return it."""

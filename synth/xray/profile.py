@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.errors import UserError
 from mmdtwin.frame import Projection
-from mmdtwin.geometry import Array
+from mmdtwin.geometry import Array, Image
 from mmdtwin.synth.xray.beam import Beam
 from mmdtwin.synth.xray.spectrum import REFERENCE_DISTANCE
 from mmdtwin.synth.xray.tube import heel_profile
 
-Image = NDArray[np.float32]
 DARKEST = 1e-6  # of the central ray: in the anode's shadow ratios to the beam stay numbers
 OPENED = 0.5  # share of the beam from which a pixel counts as inside the collimator
 
@@ -62,6 +60,18 @@ def quanta_per_charge(
     photons = central_fluence(config, projection, beam) * projection.pitch**2
     per_square = photons / quantum_energy**2 / config.detector.swank
     return np.array([photons / quantum_energy, per_square, photons], np.float32)
+
+
+def kerma_per_quantum(
+    config: ImagerConfig, projection: Projection, beam: Beam, quantum_energy: float, ratio: float
+) -> float:
+    """Return the air kerma at the detector where a pixel absorbs one quantum on average, Gy.
+
+    `ratio` is that of the beam's signals of kerma and energy, Gy m2/keV; else as for
+    `quanta_per_charge`.
+    """
+    quanta = quanta_per_charge(config, projection, beam, quantum_energy)[0]
+    return ratio * central_fluence(config, projection, beam) / float(quanta)
 
 
 class MeasuringField:

@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
 
 from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.errors import UserError
-from mmdtwin.geometry import Array
+from mmdtwin.geometry import Array, Image
 from mmdtwin.synth.xray.low_pass import LowPass
 from mmdtwin.synth.xray.materials import attenuation
-
-Image = NDArray[np.float32]
 
 # Scatter to primary in front of the grid behind so much water, m. Assumed: a large field, an air
 # gap of some 0.2 m.

@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmdtwin.frame import Projection
-from mmdtwin.geometry import Array
+from mmdtwin.geometry import Array, Image
 from mmdtwin.sim.shapes import Body, Mesh, Wire
 from mmdtwin.synth.xray.path_lengths import Roi, covered_roi, path_lengths
-
-Image = NDArray[np.float32]
 
 # Bodies of one material are cast together if their magnifications differ by less than this: a spot
 # of 1 mm then blurs them alike to 0.05 mm on the detector.

@@ -11,10 +11,7 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from mmdtwin.config.base import load
-from mmdtwin.config.imager import (
-    CollimatorConfig,
-    ImagerConfig,
-)
+from mmdtwin.config.imager import CollimatorConfig, ImagerConfig
 from mmdtwin.distortion import Distortion, field_points
 from mmdtwin.frame import Projection
 from mmdtwin.geometry import Array, transform

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mmdtwin.geometry import Array
+from mmdtwin.geometry import Array, Image
 from mmdtwin.sim.scene import Scene
 from mmdtwin.sim.shapes import Body, Solids, Wire
-from mmdtwin.synth.xray.anatomy import Anatomy, Image
+from mmdtwin.synth.xray.anatomy import Anatomy
 from mmdtwin.synth.xray.background import Background, Pose
 from mmdtwin.synth.xray.beam import Beam
 from mmdtwin.synth.xray.checks.check import Check

@@ -38,7 +38,7 @@ SLOPES, RATIOS, SHARE = (-4.2, -3.0), (1 / 3, 3.0), 0.9  # asked
 BLOCKS = 6
 BLOCK_ERROR = 5e-3  # of path lengths through blocks of whole voxels, asked
 MEAN_ERROR = 1.0  # HU; voxels are stored as whole HU
-DRR_TIME, MEMORY = 1.0, 2.0  # s, GB, asked
+MEMORY = 2.0  # GB, asked of a radiograph with its volume
 
 
 def checks(seed: int) -> Iterator[Check]:
@@ -211,12 +211,12 @@ def cost() -> Check:
     )
     made, drr, peak = (float(x) for x in done.stdout.split())
     return Check(
-        claim="a radiograph of the CT takes less than a second and 2 GB",
+        claim=f"a radiograph of the CT takes less than {MEMORY:g} GB",
         parameters="512 x 512, shipped CT on cubes of 0.7 mm, one process with two threads",
         reference="-",
-        acceptance="for information: it depends on what else the machine does",
-        result=f"{drr:.2f} s; once, the volume in {made:.1f} s; peak {peak:.2f} GB",
-        holds=True,
+        acceptance="its peak; times depend on what else the machine does, and are for information",
+        result=f"peak {peak:.2f} GB; {drr:.2f} s; once, the volume in {made:.1f} s",
+        holds=peak < MEMORY,
     )
 
 
