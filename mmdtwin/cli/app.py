@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mmdtwin import __version__
-from mmdtwin.cli import field, phantom, synth, train, xray
+from mmdtwin.cli import evaluate, field, phantom, synth, train, xray
 from mmdtwin.errors import UserError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(phantom.app, name="phantom", help="Vessels.")
 app.add_typer(xray.app, name="xray", help="X-ray images.")
 app.add_typer(synth.app, name="synth", help="Synthetic images.")
 app.add_typer(train.app, name="train", help="Train models.")
+app.add_typer(evaluate.app, name="eval", help="Measure models.")
 
 
 class Kind(StrEnum):

@@ -85,15 +85,8 @@ def background(
         warnings.simplefilter("always", UserWarning)
         generator = BackgroundGenerator(model, device, scheduler.value)
         start = time.perf_counter()
-        done = 0
-        with progress_bar("backgrounds", count) as advance:
-
-            def report(there: int) -> None:
-                nonlocal done
-                advance(there - done)
-                done = there
-
-            drawn = fill_bank(out, generator, request, masks, seeds, report)
+        with progress_bar("backgrounds", count) as move:
+            drawn = fill_bank(out, generator, request, masks, seeds, move)
         seconds = time.perf_counter() - start
     for text in dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning):
         typer.echo(f"warning: {text}", err=True)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import typer
 
 from mmdtwin.cli.train_background import background
+from mmdtwin.cli.train_segmenter import segmenter
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 app.command()(background)
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `background` a named command while it is the only one."""
+app.command()(segmenter)

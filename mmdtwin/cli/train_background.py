@@ -6,11 +6,12 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from mmdtwin.synth.background.pair_files import StoredPairs
     from mmdtwin.synth.background.training.pair_set import PairSet
     from mmdtwin.synth.background.training.run import Outcome, Settings
 
@@ -28,7 +29,7 @@ def background(
         Path | None,
         typer.Option(help="Folder of pairs: of `write_pairs`, or image, mask and caption files."),
     ] = None,
-    pairs: Annotated[int, typer.Option(min=16, help="Without --data: pairs to make.")] = 12_000,
+    pairs: Annotated[int, typer.Option(min=16, help="Without --data: pairs to make.")] = 20_480,
     size: Annotated[
         int, typer.Option(min=32, max=1024, help="Without --data: pixels along their sides.")
     ] = 128,
@@ -82,7 +83,7 @@ def background(
         check_directory(out)  # nothing else is replaced
     writable_dir(run, "--run")
     writable_dir(out.parent, "--out")
-    _use_threads(threads)
+    use_threads(threads)
     given: dict[str, Any] = {"steps": steps, "batch": batch, "rate": rate}
     unet = replace(UNET, seed=seed, **{k: v for k, v in given.items() if v is not None})
     settings = Settings(
@@ -124,7 +125,6 @@ def _pairs(
     """
     from mmdtwin.synth.background.pair_files import pairs_digest, read_pairs
     from mmdtwin.synth.background.training.pair_set import PairSet
-    from mmdtwin.synth.background.training.progress import progress_bar
 
     if data is not None:
         found, name = read_pairs(data), pairs_digest(data)
@@ -134,36 +134,26 @@ def _pairs(
             PairSet(found.encoded[p], found.bits[p], found.captions[p], name) for p in parts
         )
         return first, last
-    made = []
-    splits: tuple[tuple[Literal["train", "held-out"], int], ...]
-    splits = ("train", count), ("held-out", HELD_OUT)
-    for split, number in splits:
+    made = make_splits(run, count, seed=seed, size=size)
+    first, last = (
+        PairSet(found.encoded, found.bits, found.captions, pairs_digest(folder))
+        for folder, found in made.items()
+    )
+    return first, last
+
+
+def make_splits(run: Path, count: int, **settings: Any) -> dict[Path, StoredPairs]:
+    """Make pairs to train on, and those held out, by folder; what is there already is kept."""
+    from mmdtwin.synth.background.pair_files import SPLITS, read_pairs, write_pairs
+    from mmdtwin.synth.background.training.progress import progress_bar
+
+    made = {}
+    for split, number in zip(SPLITS, (count, HELD_OUT), strict=True):
         folder = run / f"pairs-{split}"
-        with progress_bar(f"pairs, {split}", number) as advance:
-            _write(folder, number, size, seed, split, advance)
-        found = read_pairs(folder, number)
-        made.append(PairSet(found.encoded, found.bits, found.captions, pairs_digest(folder)))
-    return made[0], made[1]
-
-
-def _write(
-    folder: Path,
-    count: int,
-    size: int,
-    seed: int,
-    split: Literal["train", "held-out"],
-    advance: Any,
-) -> None:
-    from mmdtwin.synth.background.pair_files import write_pairs
-
-    done = 0
-
-    def progress(now: int) -> None:
-        nonlocal done
-        advance(now - done)
-        done = now
-
-    write_pairs(folder, count, seed, split=split, size=size, progress=progress)
+        with progress_bar(f"pairs, {split}", number) as move:
+            write_pairs(folder, number, split=split, progress=move, **settings)
+        made[folder] = read_pairs(folder, number)
+    return made
 
 
 def _record(
@@ -201,7 +191,8 @@ def _record(
     }
 
 
-def _use_threads(count: int) -> None:
+def use_threads(count: int) -> None:
+    """Let torch use so many threads; 0 leaves it what it has."""
     import torch
 
     if count:

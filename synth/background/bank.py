@@ -11,7 +11,6 @@ import json
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,19 +105,17 @@ class Bank:
             )
         if _read_index(index).get("format") != FORMAT:
             raise UserError(f"bank {folder}: of another format than {FORMAT}; fill a new one")
-        self._places = [
-            (path, i) for path in _shards(self.folder) for i in range(len(_records(path)))
-        ]
+        self.records: list[dict[str, Any]] = []  # what is known of each background
+        self._places: list[tuple[Path, int]] = []
+        for path in _shards(self.folder):
+            found = _records(path)
+            self.records += found
+            self._places += [(path, i) for i in range(len(found))]
         if not self._places:
             raise UserError(f"bank {folder}: is empty; fill it by `mmdtwin synth background`")
 
     def __len__(self) -> int:
         return len(self._places)
-
-    @cached_property
-    def records(self) -> list[dict[str, Any]]:
-        """What is known of each background."""
-        return [record for path in _shards(self.folder) for record in _records(path)]
 
     def __getitem__(self, index: int) -> Item:
         path, i = self._places[index]

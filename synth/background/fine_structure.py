@@ -2,7 +2,8 @@
 
 The fields of `synth.xray.texture` in two dimensions: a ray through a length L of tissue whose
 density varies as a Gaussian field of spectrum S3(k) shows thickness that varies with the spectrum
-L S3(k). Only waves that the coarse pixels could not carry are added.
+L S3(k). Only waves that the coarse pixels could not carry are added, as strong as those that they
+do show.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from numpy.typing import NDArray
 from mmdtwin.synth.xray.texture import LONGEST, MARROW, MARROW_LONGEST, SLOPE, SOFT
 
 CARRIED = 0.7  # of the coarse pixels' Nyquist frequency: an autoencoder blurs what is finer
+# Of soft tissue and bone: rms of density, longest wave, and m from which a ray's tissue is judged.
+TISSUES = ((SOFT, LONGEST, 20e-3), (MARROW, MARROW_LONGEST, 2e-3))
+BAND = (0.55, 1.1)  # px, sigmas of the Gaussians whose difference passes the waves that are judged
+MEDIAN_OF_SQUARE = 0.455  # of a Gaussian variable's square, over its mean
+STRONGEST = 3.0  # times the structure of the CT, beyond which what is seen is no tissue's
 
 
 def refine(
@@ -45,8 +51,9 @@ def refine(
     ).clip(0.0)
     pitch = pixel_size * side / size
     band = CARRIED / (2 * pixel_size)
-    for i, (share, longest) in enumerate(((SOFT, LONGEST), (MARROW, MARROW_LONGEST))):
-        wave = projected_field(size, pitch, share, longest, band, rng)
+    for i, (share, longest, least) in enumerate(TISSUES):
+        strength = seen_strength(maps[i], pixel_size, share, longest, least)
+        wave = projected_field(size, pitch, strength * share, longest, band, rng)
         larger[i] += np.sqrt(larger[i]) * wave
     return np.maximum(larger, 0.0).astype(np.float32)
 
@@ -82,6 +89,39 @@ def projected_field(
     amplitude *= 1.0 / (1.0 + np.exp(-(np.sqrt(squared) - lowest) / (0.1 * lowest)))
     white = np.fft.rfft2(rng.standard_normal((size, size)))
     return np.asarray(np.fft.irfft2(white * amplitude, (size, size)), np.float32)
+
+
+def seen_strength(
+    thickness: NDArray[np.float32], pixel_size: float, share: float, longest: float, least: float
+) -> float:
+    """Return the rms of the structure that a map shows, over that of `projected_field`.
+
+    Judged by the median over pixels of the power of the finest waves that these carry, which edges
+    bear little on: 0 of a tank of water, about 1 of tissue.
+
+    Parameters
+    ----------
+    thickness : (h, h) float32 array
+        Of a tissue, m.
+    pixel_size, longest : float
+        m.
+    share : float
+        Rms of the density, of its mean.
+    least : float
+        Thickness from which a pixel counts, m.
+    """
+    here = thickness > least
+    if not here.any():
+        return 0.0
+    fine, coarse = (cv2.GaussianBlur(thickness, (0, 0), sigma) for sigma in BAND)
+    seen = float(np.median((fine - coarse)[here] ** 2 / thickness[here])) / MEDIAN_OF_SQUARE
+    k = np.fft.fftfreq(thickness.shape[0], pixel_size)
+    squared = k[:, None] ** 2 + k**2
+    passed = [np.exp(-2 * (np.pi * sigma * pixel_size) ** 2 * squared) for sigma in BAND]
+    spectrum = share**2 * (1.0 / longest**2 + squared) ** (-SLOPE / 2)
+    spectrum /= _volume_integral(longest, pixel_size)
+    expected = float(np.sum(spectrum * (passed[0] - passed[1]) ** 2) * k[1] ** 2)
+    return min(float(np.sqrt(seen / expected)), STRONGEST)
 
 
 def _volume_integral(longest: float, pitch: float) -> float:

@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from mmdtwin.synth.xray.materials import attenuation
 
-CHANNELS = ("soft-tissue", "bone", "contrast")
 MATERIALS = ("soft-tissue", "bone", "iodine-contrast")  # what each is a thickness of
 LARGEST = (0.36, 0.10, 0.04)  # m that image channels reach
 POWERS = (1.0, 0.5, 0.5)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 from zipfile import BadZipFile
@@ -23,7 +24,8 @@ from mmdtwin.synth.background.pairs import SIZE, SOURCES, Pair, cut_pair, draw_f
 SHARD = 512  # pairs in a file
 CUTS = 4  # pairs from a projection
 TEXTURES = 3  # fine structures of the CT that shards take in turn
-SPLITS = ("train", "held-out")
+Split = Literal["train", "held-out"]
+SPLITS: tuple[Split, ...] = ("train", "held-out")
 INDEX, METADATA = "pairs.json", "metadata.jsonl"
 FORMAT = 1
 FULL_SCALE = 65535  # of 16-bit images
@@ -50,13 +52,23 @@ class StoredPairs:
     sources: list[str]
     pixel_sizes: NDArray[np.float32]
 
+    def first(self, count: int) -> StoredPairs:
+        """Return the first of them."""
+        return StoredPairs(
+            self.encoded[:count],
+            self.bits[:count],
+            self.captions[:count],
+            self.sources[:count],
+            self.pixel_sizes[:count],
+        )
+
 
 def write_pairs(
     folder: str | Path,
     count: int,
     seed: int = 0,
     *,
-    split: Literal["train", "held-out"] = "train",
+    split: Split = "train",
     resolution: Literal["full", "sample"] = "full",
     size: int = SIZE,
     sources: dict[str, float] = SOURCES,
@@ -119,7 +131,8 @@ def write_pairs(
         path = folder / f"shard-{number:05d}.npz"
         if not path.is_file():
             rng = stream(seed, f"background-pairs-{split}", number)
-            _write_shard(path, _draw(rng, number % TEXTURES, resolution, size, sources, complete))
+            drawn = _draw(rng, number % TEXTURES, resolution, size, sources, complete)
+            write_shard(path, list(islice(drawn, SHARD)))
         if progress is not None:
             progress((number + 1) * SHARD)
     return folder
@@ -139,7 +152,7 @@ def read_pairs(folder: str | Path, limit: int | None = None) -> StoredPairs:
     parts: list[StoredPairs] = []
     left = limit if limit is not None else 1 << 60
     for part in read_shards(folder):
-        parts.append(part if len(part.captions) <= left else _first(part, left))
+        parts.append(part.first(left))
         left -= len(part.captions)
         if left <= 0:
             break
@@ -159,19 +172,22 @@ def read_shards(folder: str | Path) -> Iterator[StoredPairs]:
     if not files:
         raise UserError(f"pairs {folder}: no shards and no {METADATA}; write them first")
     for path in files:
-        try:
-            with path.open("rb") as file, np.load(file) as data:
-                yield StoredPairs(
-                    data["encoded"],
-                    data["bits"],
-                    data["captions"].tolist(),
-                    data["sources"].tolist(),
-                    data["pixel_sizes"],
-                )
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise UserError(
-                f"pairs {path}: broken ({error}); delete it to have it made anew"
-            ) from None
+        yield read_shard(path)
+
+
+def read_shard(path: Path) -> StoredPairs:
+    """Read one file of pairs; raises as `read_pairs`."""
+    try:
+        with path.open("rb") as file, np.load(file) as data:
+            return StoredPairs(
+                data["encoded"],
+                data["bits"],
+                data["captions"].tolist(),
+                data["sources"].tolist(),
+                data["pixel_sizes"],
+            )
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise UserError(f"pairs {path}: broken ({error}); delete it to have it made anew") from None
 
 
 def pairs_digest(folder: str | Path) -> str:
@@ -246,25 +262,15 @@ def _draw(
                 yield pair
 
 
-def _write_shard(path: Path, pairs: Iterator[Pair]) -> None:
-    chosen = [pair for _, pair in zip(range(SHARD), pairs, strict=False)]
+def write_shard(path: Path, pairs: Sequence[Pair]) -> None:
+    """Write one file of pairs; whole or absent."""
     with replacing(path) as part:
         np.savez(
             part,
             allow_pickle=False,
-            encoded=np.stack([encode(pair.maps) for pair in chosen]).astype(np.float16),
-            bits=np.stack([pack(pair.mask) for pair in chosen]),
-            captions=np.array([pair.caption for pair in chosen]),
-            sources=np.array([pair.source for pair in chosen]),
-            pixel_sizes=np.array([pair.pixel_size for pair in chosen], np.float32),
+            encoded=np.stack([encode(pair.maps) for pair in pairs]).astype(np.float16),
+            bits=np.stack([pack(pair.mask) for pair in pairs]),
+            captions=np.array([pair.caption for pair in pairs]),
+            sources=np.array([pair.source for pair in pairs]),
+            pixel_sizes=np.array([pair.pixel_size for pair in pairs], np.float32),
         )
-
-
-def _first(pairs: StoredPairs, count: int) -> StoredPairs:
-    return StoredPairs(
-        pairs.encoded[:count],
-        pairs.bits[:count],
-        pairs.captions[:count],
-        pairs.sources[:count],
-        pairs.pixel_sizes[:count],
-    )

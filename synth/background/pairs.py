@@ -9,7 +9,6 @@ a model learns to put them in when it is asked to.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -383,6 +382,3 @@ def _sample(image: NDArray[np.float32], grid: NDArray[np.float32], way: int) -> 
     fine = cv2.remap(image, grid[..., 0], grid[..., 1], way, borderMode=cv2.BORDER_REFLECT)
     half = (fine.shape[1] // 2, fine.shape[0] // 2)
     return np.maximum(cv2.resize(fine, half, interpolation=cv2.INTER_AREA), 0.0)
-
-
-Cutter = Callable[[np.random.Generator, View], Pair | None]

@@ -16,7 +16,7 @@ from mmdtwin.cli.app import app  # noqa: E402
 from mmdtwin.errors import UserError  # noqa: E402
 from mmdtwin.synth.background.classes import LAYERS, pack  # noqa: E402
 from mmdtwin.synth.background.directory import check_directory, load_pipeline  # noqa: E402
-from mmdtwin.synth.background.fine_structure import projected_field, refine  # noqa: E402
+from mmdtwin.synth.background.fine_structure import projected_field, refine, seen_strength  # noqa: E402
 from mmdtwin.synth.background.generator import BackgroundGenerator  # noqa: E402
 from mmdtwin.synth.background.maps import encode  # noqa: E402
 from mmdtwin.synth.background.memory import GIB, estimate_memory  # noqa: E402
@@ -35,10 +35,12 @@ from mmdtwin.synth.background.training.loop import Schedule, train  # noqa: E402
 from mmdtwin.synth.background.training.pair_set import PairSet  # noqa: E402
 from mmdtwin.synth.background.training.run import Settings, train_background  # noqa: E402
 from mmdtwin.synth.background.training.unet import snr_weight, widen_input  # noqa: E402
+from mmdtwin.synth.background.training.vae import balance_latents  # noqa: E402
 from mmdtwin.synth.background.training.vae_start import start_from_patches  # noqa: E402
 from mmdtwin.synth.xray.texture import LONGEST, SLOPE, SOFT, power_law_field  # noqa: E402
 
 SIDE = 32  # px
+COARSE_PIXEL = 1.2e-3  # m
 WORDS = ("dense", "bone", "with", "contrast", "chest")
 TINY = Architecture(
     encoder_blocks=(0, 0, 1), decoder_blocks=(1, 0, 0), latent_channels=8, unet_channels=(16, 32),
@@ -187,6 +189,22 @@ def test_autoencoder_starts_as_a_code(pairs):
     assert error() < 0.4 * constant
 
 
+def test_latents_spread_by_what_they_show(pairs):
+    """Reconstruction stays what it was; the channel that shows most is the widest, by far."""
+    vae = build_pipeline(WORDS, TINY).vae.requires_grad_(False)
+    start_from_patches(vae, pairs)
+    images = torch.from_numpy(pairs.images(np.arange(12)))
+    before = vae.decode(encode_images(vae, images)).sample
+    spread = encode_images(vae, images).std((0, 2, 3))
+    balance_latents(vae, pairs)
+    latents = encode_images(vae, images)
+    assert (vae.decode(latents).sample - before).abs().max() < 0.02
+    scaled = latents * vae.config.scaling_factor
+    assert float(scaled.std()) == pytest.approx(1.0, rel=0.02)
+    assert float(spread.max() / spread.min()) < 1.5
+    assert float(scaled.std((0, 2, 3)).max() / scaled.std((0, 2, 3)).min()) > 3.0
+
+
 def test_interrupted_training_takes_the_same_steps(tmp_path):
     """Resumed after every step or not at all: the weights agree bit by bit."""
 
@@ -229,10 +247,10 @@ def test_interrupted_training_takes_the_same_steps(tmp_path):
 
 
 def test_training_lowers_the_loss(model, pairs, tmp_path):
-    """From the first steps' weights, 40 more lower the denoising error of held-out pairs."""
+    """From the first steps' weights, 150 more lower the denoising error of held-out pairs."""
     held_out = make_pairs(4, 1)
     losses = []
-    for steps in (1, 40):
+    for steps in (1, 150):
         settings = Settings(tmp_path / str(steps), model, unet=Schedule(steps, 8, 3e-3, 1, 0.8))
         losses.append(train_background(settings, pairs, held_out)[1].figures["held_out_loss"])
     assert losses[1] < 0.8 * losses[0]
@@ -378,22 +396,50 @@ def test_snr_weights():
     assert torch.allclose(snr_weight(alphas, False)[1:] * ratio[1:], ratio[1:].clamp(max=5))
 
 
-def test_fine_structure_is_fine():
-    """Added structure is finer than the coarse pixels, and as large as the fields' law says.
-
-    Coarse pixels of 1.2 mm carry waves to 0.42 per mm. The variance of a ray's thickness is the
-    integral of the field's spectrum over the waves across the ray, times the tissue's thickness.
-    """
+def textured_maps(strength, thickness=0.16):
+    """Maps of 1.2 mm a pixel whose soft tissue shows the fields' structure, so strong."""
+    rng = np.random.default_rng(0)
     maps = np.zeros((3, 64, 64), np.float32)
-    maps[0] = 0.16
-    fine = refine(maps, 256, 1.2e-3, np.random.default_rng(0))
-    assert fine[1].max() == 0.0 and fine[2].max() == 0.0
-    assert fine.mean() == pytest.approx(maps.mean(), rel=1e-3)
-    power = np.abs(np.fft.fft2(fine[0] - fine[0].mean())) ** 2
-    k = np.hypot(*np.meshgrid(*2 * [np.fft.fftfreq(256, 0.3)]))  # 1/mm
-    assert power[k < 0.2].sum() < 0.01 * power.sum()
-    thick = refine(4 * maps / 2, 256, 1.2e-3, np.random.default_rng(0))
-    assert thick[0].std() == pytest.approx(np.sqrt(2.0) * fine[0].std(), rel=0.02)
+    wave = projected_field(64, COARSE_PIXEL, strength * SOFT, LONGEST, 1.0, rng)
+    maps[0] = thickness + np.sqrt(thickness) * wave
+    return maps
+
+
+def test_fine_structure_is_fine_and_as_strong_as_what_the_map_shows():
+    """Coarse pixels of 1.2 mm carry waves to .42 per mm; only finer ones are added.
+
+    Their variance goes with that of the waves the map shows, and nothing is added to water.
+    """
+    flat = np.zeros((3, 64, 64), np.float32)
+    flat[0] = 0.16
+    assert np.allclose(
+        refine(flat, 256, COARSE_PIXEL, np.random.default_rng(0))[0], 0.16, atol=1e-6
+    )
+    k = np.hypot(*np.meshgrid(*2 * [np.fft.fftfreq(256, COARSE_PIXEL / 4)]))
+    power = []
+    for strength in (0.5, 1.0):
+        maps = textured_maps(strength)
+        fine = refine(maps, 256, COARSE_PIXEL, np.random.default_rng(1))
+        assert fine[1].max() == 0.0 and fine[2].max() == 0.0
+        assert fine.mean() == pytest.approx(maps.mean(), rel=1e-3)
+        power.append(np.abs(np.fft.fft2(fine[0] - fine[0].mean())) ** 2)
+    assert power[1][k > 500].sum() == pytest.approx(4.0 * power[0][k > 500].sum(), rel=0.05)
+    law = 0.16 * SOFT**2 * (1 / LONGEST**2 + k**2) ** (-SLOPE / 2)
+    band = (k > 500) & (k < 800)
+    known = (k > 200) & (k < 250)
+    over = power[1][band].mean() / law[band].mean()
+    assert over == pytest.approx(power[1][known].mean() / law[known].mean(), rel=0.3)
+
+
+@pytest.mark.parametrize("strength", [0.3, 1.0, 2.0])
+def test_strength_of_structure_is_measured(strength):
+    """To 15 %, of a few hundred independent places; to 40 % where sharp edges touch an eighth."""
+    maps = textured_maps(strength)
+    found = seen_strength(maps[0], COARSE_PIXEL, SOFT, LONGEST, 0.02)
+    assert found == pytest.approx(strength, rel=0.15)
+    maps[0, 20:30] -= 0.02
+    crossed = seen_strength(maps[0], COARSE_PIXEL, SOFT, LONGEST, 0.02)
+    assert crossed == pytest.approx(strength, rel=0.4)
 
 
 def test_projected_field_has_the_variance_of_its_law():

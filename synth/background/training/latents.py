@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmdtwin.files import replacing
+from mmdtwin.files import replacing, write_json
 from mmdtwin.synth.background.model import encode_images
 from mmdtwin.synth.background.training.progress import progress_bar
 
@@ -52,7 +52,7 @@ def cached_latents(vae: Any, pairs: PairSet, folder: Path, name: str) -> Latents
         scale = vae.config.scaling_factor
         _encode(vae, pairs.images, len(pairs), scale, files["maps"], f"latents of {name} maps")
         _encode(vae, pairs.pictures, len(pairs), 1.0, files["masks"], f"latents of {name} masks")
-        note.write_text(json.dumps(key))
+        write_json(note, key)
     maps, masks = (np.load(files[kind], mmap_mode="r") for kind in ("maps", "masks"))
     return Latents(maps, masks, pairs.captions)
 
@@ -72,7 +72,7 @@ def _encode(vae: Any, read: Any, count: int, scale: float, path: Path, label: st
     import torch
 
     device = next(vae.parameters()).device
-    with replacing(path) as part, progress_bar(label, count) as advance, torch.no_grad():
+    with replacing(path) as part, progress_bar(label, count) as move, torch.no_grad():
         out: Any = None
         for start in range(0, count, BATCH):
             indices = np.arange(start, min(start + BATCH, count))
@@ -82,5 +82,5 @@ def _encode(vae: Any, read: Any, count: int, scale: float, path: Path, label: st
                 shape = (count, *values.shape[1:])
                 out = np.lib.format.open_memmap(part, "w+", np.float16, shape)
             out[indices] = values
-            advance(len(indices))
+            move(start + len(indices))
         out.flush()

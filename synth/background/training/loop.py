@@ -134,7 +134,7 @@ def train(
     started = last = saved = validated = time.monotonic()
     before = progress.step
     log = _Log(folder, job.name)
-    with progress_bar(job.name, schedule.steps, progress.step) as advance:
+    with progress_bar(job.name, schedule.steps, progress.step) as move:
         while progress.step < schedule.steps and time.monotonic() - started < minutes * 60.0:
             loss = _step(job, schedule, progress.step, prepared, weights, accelerator)
             average.step(weights)
@@ -142,7 +142,7 @@ def train(
             now = time.monotonic()
             progress.seconds += min(now - last, LONGEST_STEP)
             log.add(progress.step, loss, schedule.rate_at(progress.step - 1), progress.seconds)
-            advance(1, f"{job.name}, loss {loss:.4f}")
+            move(progress.step, f"{job.name}, loss {loss:.4f}")
             if now - saved > save_every:
                 _save(folder, schedule, progress, named, optimizer, average)
                 saved = time.monotonic()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(label: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
-    """Show a bar; yield a function that moves it by `count` and may change its label."""
+    """Show a bar; yield a function that moves it to `done` and may change its label."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -29,7 +29,7 @@ def progress_bar(label: str, total: int, done: int = 0) -> Iterator[Callable[...
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, completed=done)
 
-        def advance(count: int = 1, text: str = label) -> None:
-            bar.update(task, advance=count, description=text)
+        def move(done: int, text: str = label) -> None:
+            bar.update(task, completed=done, description=text)
 
-        yield advance
+        yield move

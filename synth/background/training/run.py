@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mmdtwin.synth.background.training.pair_set import PairSet
 
 VAE = Schedule(steps=3000, batch=12, rate=3e-4, warmup=200, ema=0.99)
-UNET = Schedule(steps=12_000, batch=8, rate=4e-4, warmup=200)
+UNET = Schedule(steps=10_000, batch=8, rate=4e-4, warmup=200)
 EMBEDDED = Architecture()
 RECORD = "training.json"  # beside the weights: what they were trained on, and for how long
 
@@ -169,7 +169,7 @@ def make_accelerator(device: str) -> Any:
 def _train_vae(
     settings: Settings, pipeline: Any, pairs: PairSet, held_out: PairSet, accelerator: Any
 ) -> tuple[Progress, dict[str, float]]:
-    from mmdtwin.synth.background.training.vae import VaeJob, set_scale
+    from mmdtwin.synth.background.training.vae import VaeJob, balance_latents
     from mmdtwin.synth.background.training.vae_start import start_from_patches
 
     vae = pipeline.vae
@@ -178,8 +178,8 @@ def _train_vae(
         start_from_patches(vae, pairs)
     job = VaeJob(vae, pairs, held_out)
     progress = train(job, settings.vae, folder, accelerator, settings.minutes)
-    set_scale(vae, pairs)
     vae.requires_grad_(False)
+    balance_latents(vae, pairs)
     return progress, job.validate()[0]
 
 
@@ -205,11 +205,4 @@ def write_model(
         pipeline,
         out,
         {RECORD: json.dumps(full, indent=2) + "\n", "MODEL_CARD.md": model_card(full)},
-    )
-
-
-def with_seed(settings: Settings, seed: int) -> Settings:
-    """Return the settings with one seed for everything."""
-    return replace(
-        settings, vae=replace(settings.vae, seed=seed), unet=replace(settings.unet, seed=seed)
     )

@@ -173,15 +173,15 @@ def widen_input(unet: Any, channels: int) -> None:
 def balance_input(unet: Any, latents: Latents) -> None:
     """Let an untrained UNet hear the mask as loud as the noise.
 
-    The pipeline scales the latents of what is drawn to unit variance, but not those of the mask:
-    so the weights that see these are.
+    The pipeline scales the latents of what is drawn, but not those of the mask: so the weights that
+    see these are, each channel to unit variance.
     """
     import torch
 
     count = latents.masks.shape[1]
-    spread = float(np.std(np.asarray(latents.masks[:256], np.float32)))
+    spread = np.asarray(latents.masks[:256], np.float32).std(axis=(0, 2, 3))
     with torch.no_grad():
-        unet.conv_in.weight[:, -count:] /= max(spread, 1e-3)
+        unet.conv_in.weight[:, -count:] /= torch.from_numpy(spread.clip(1e-3))[:, None, None]
 
 
 def add_lora(unet: Any, rank: int) -> None:

@@ -28,6 +28,8 @@ TAIL, TAIL_WEIGHT = 4 * SPREAD, 0.5  # where latents get costly: a UNet draws fe
 SPREAD_WEIGHT = 0.1  # of how far the latents are from mean 0 and their spread
 NOISE = 0.002  # on latents, so that the decoder is smooth where the UNet errs a little
 MEASURED = 64  # pairs for figures
+PROBE = 0.1  # of a channel's spread, by which it is moved to see what it shows
+PROMINENCE = 0.4  # power of what a channel shows, with which it spreads
 
 
 class VaeJob:
@@ -129,14 +131,44 @@ def reconstruction(vae: Any, pairs: PairSet) -> dict[str, float]:
     }
 
 
-def set_scale(vae: Any, pairs: PairSet) -> None:
-    """Set the scaling factor that gives the latents of maps unit variance."""
+def balance_latents(vae: Any, pairs: PairSet) -> None:
+    """Let channels of the latents spread the wider the more they show; scale all to unit variance.
+
+    Were all alike, as they come out of training, a tenth of a standard deviation would be .1 in
+    -log T in one channel and .0003 in another: a UNet, whose noise and loss are the same for all,
+    would spend itself on what nobody sees, and err where everybody does. The factors are folded
+    into the last layer of the encoder and the first of the decoder.
+
+    Parameters
+    ----------
+    vae : AutoencoderTiny
+        Trained; changed in place, its scaling factor too.
+    pairs : PairSet
+        Some are used.
+    """
     import torch
 
     chosen = np.unique(np.linspace(0, len(pairs) - 1, MEASURED).astype(int))
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         latents = encode_images(vae, torch.from_numpy(pairs.images(chosen)).to(vae.device))
-    vae.register_to_config(scaling_factor=round(1.0 / float(latents.std()), 4))
+        spread = latents.std((0, 2, 3))
+        plain = depths(vae.decode(latents).sample.cpu().numpy()).sum(1)
+        shown = []
+        for channel, width in enumerate(spread):
+            moved = latents.clone()
+            noise = torch.randn(moved[:, channel].shape, generator=generator).to(moved.device)
+            moved[:, channel] += PROBE * width * noise
+            found = depths(vae.decode(moved).sample.cpu().numpy()).sum(1)
+            shown.append(float(np.sqrt(np.mean((found - plain) ** 2))))
+        share = torch.tensor(shown, device=spread.device) / max(shown)
+        factor = share**PROMINENCE * spread[int(share.argmax())] / spread
+        last, first = vae.encoder.layers[-1], vae.decoder.layers[0]
+        last.weight *= factor[:, None, None, None]
+        last.bias *= factor
+        first.weight /= factor[:, None, None]
+        scale = 1.0 / float((latents * factor[:, None, None]).std())
+    vae.register_to_config(scaling_factor=round(scale, 4))
 
 
 def _detail(depth: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""How good generated backgrounds are: fidelity, texture, response to prompts, likeness."""
