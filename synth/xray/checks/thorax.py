@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -231,7 +231,9 @@ def measure_cost() -> tuple[float, float, float]:
         start = time.perf_counter()
         material_maps(volume, projection, np.array([0.0, -0.2, 0.0]))
         times.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB on Linux
+    # Not `ru_maxrss`: a process starts with that of the one it was forked from.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    peak = float(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1e6  # kB
     return made, float(np.median(times)), peak
 
 
