@@ -11,7 +11,9 @@ from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.errors import UserError
 from mmdtwin.frame import Projection
 from mmdtwin.geometry import Image
+from mmdtwin.seeding import stream
 from mmdtwin.synth.background.bank import Bank, shipped_bank
+from mmdtwin.synth.background.fine_structure import refine
 from mmdtwin.synth.background.maps import MATERIALS
 from mmdtwin.synth.xray.background import Background, Pose, resampled
 
@@ -21,6 +23,7 @@ SLACK = 1.02  # of a background's side that an imager may see: its rim is repeat
 def generated_background(config: ImagerConfig, rng: np.random.Generator) -> Background:
     """Draw a background of a bank, on the pixels of an imager.
 
+    Pixels finer than the bank's show structure of their own, as strong as what the maps have.
     Gantry angles stay as they are configured: what is drawn has none of its own. Its channel is
     drawn too: a scenario whose vessel it shows should have blood in it.
 
@@ -40,10 +43,13 @@ def generated_background(config: ImagerConfig, rng: np.random.Generator) -> Back
             f"{bank.folder} shows {shows:.3f} m; use a smaller detector or field, or fill a bank "
             f"by `mmdtwin synth background --field {sees:.3f}`"
         )
-    scale = projection.pixel_size / item.pixel_size
+    fine = max(round(shows / projection.pixel_size), side)
+    texture = stream(int(item.record["seed"]), "fine structure")
+    drawn = refine(item.maps, fine, item.pixel_size, texture)
+    scale = projection.pixel_size / (shows / fine)
     maps = {
         name: np.maximum(resampled(_smoothed(m, scale), scale, projection.shape), 0.0)
-        for name, m in zip(MATERIALS, item.maps, strict=True)
+        for name, m in zip(MATERIALS, drawn, strict=True)
     }
     if not maps[MATERIALS[2]].any():
         del maps[MATERIALS[2]]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmdtwin.files import replacing, write_json
+from mmdtwin.synth.background.classes import BITS, CHANNEL, METAL
 from mmdtwin.synth.background.model import encode_images
 from mmdtwin.synth.background.training.progress import progress_bar
 
@@ -29,12 +30,15 @@ class Latents:
     ----------
     maps, masks : (n, c, h, w) float16 array
         Memory-mapped.
+    thin : (n, h, w) bool array
+        Where the mask has an instrument or a channel.
     captions : list of str
         Of each pair.
     """
 
     maps: NDArray[np.float16]
     masks: NDArray[np.float16]
+    thin: NDArray[np.bool_]
     captions: list[str]
 
     def __len__(self) -> int:
@@ -54,7 +58,14 @@ def cached_latents(vae: Any, pairs: PairSet, folder: Path, name: str) -> Latents
         _encode(vae, pairs.pictures, len(pairs), 1.0, files["masks"], f"latents of {name} masks")
         write_json(note, key)
     maps, masks = (np.load(files[kind], mmap_mode="r") for kind in ("maps", "masks"))
-    return Latents(maps, masks, pairs.captions)
+    return Latents(maps, masks, _thin(pairs.bits, maps.shape[-1]), pairs.captions)
+
+
+def _thin(bits: NDArray[np.uint8], side: int) -> NDArray[np.bool_]:
+    """Return where packed masks (n, h, h) have metal or a channel, (n, side, side)."""
+    block = bits.shape[-1] // side
+    blocks = bits.reshape(len(bits), side, block, side, block)
+    return np.asarray((blocks & BITS[[METAL, CHANNEL]].sum()).any(axis=(2, 4)))
 
 
 def weights_digest(module: Any) -> str:
