@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmdtwin.files import replacing, write_json
-from mmdtwin.synth.background.classes import BITS, CHANNEL, METAL
 from mmdtwin.synth.background.model import encode_images
 from mmdtwin.synth.background.training.progress import progress_bar
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from mmdtwin.synth.background.training.pair_set import PairSet
 
 BATCH = 32
+NOTHING = -0.99  # encoded thickness of contrast medium up to which there is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Latents:
     maps, masks : (n, c, h, w) float16 array
         Memory-mapped.
     thin : (n, h, w) bool array
-        Where the mask has an instrument or a channel.
+        Where the maps have contrast medium or metal.
     captions : list of str
         Of each pair.
     """
@@ -58,14 +58,18 @@ def cached_latents(vae: Any, pairs: PairSet, folder: Path, name: str) -> Latents
         _encode(vae, pairs.pictures, len(pairs), 1.0, files["masks"], f"latents of {name} masks")
         write_json(note, key)
     maps, masks = (np.load(files[kind], mmap_mode="r") for kind in ("maps", "masks"))
-    return Latents(maps, masks, _thin(pairs.bits, maps.shape[-1]), pairs.captions)
+    return Latents(maps, masks, _thin(pairs, maps.shape[-1]), pairs.captions)
 
 
-def _thin(bits: NDArray[np.uint8], side: int) -> NDArray[np.bool_]:
-    """Return where packed masks (n, h, h) have metal or a channel, (n, side, side)."""
-    block = bits.shape[-1] // side
-    blocks = bits.reshape(len(bits), side, block, side, block)
-    return np.asarray((blocks & BITS[[METAL, CHANNEL]].sum()).any(axis=(2, 4)))
+def _thin(pairs: PairSet, side: int) -> NDArray[np.bool_]:
+    """Return where maps (n, 3, h, h) have contrast medium or metal, (n, side, side)."""
+    found = np.empty((len(pairs), side, side), bool)
+    block = pairs.bits.shape[-1] // side
+    for start in range(0, len(pairs), BATCH):
+        third = pairs.encoded[start : start + BATCH, 2] > NOTHING
+        blocks = third.reshape(-1, side, block, side, block)
+        found[start : start + BATCH] = blocks.any(axis=(2, 4))
+    return found
 
 
 def weights_digest(module: Any) -> str:

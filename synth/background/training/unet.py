@@ -19,7 +19,7 @@ DROPOUT = 0.05  # of the prompt, of the mask, and of both: what guidance is meas
 # Signal-to-noise ratio above which a step's weight stays. Hang et al. (2023) have 5, for latents
 # that all spread alike; the narrowest here have a tenth of the mean variance.
 GAMMA = 40.0
-THIN_WEIGHT = 10.0  # of where the mask has an instrument or a channel, which are few
+THIN_WEIGHT = 10.0  # of where there is contrast medium or metal, which is rare
 SMALL = 10_000_000  # weights; a smaller text encoder is trained too, a larger one is kept
 PROBES = 10  # times at which the loss of held-out pairs is measured
 
