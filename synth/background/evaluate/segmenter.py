@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,10 +32,12 @@ Kind = Literal["maps", "grey"]
 KINDS: tuple[Kind, ...] = ("maps", "grey")
 WIDTHS = (16, 32, 64, 96)  # channels at each level, each half as fine as the one before
 MEASURED = 256  # pairs for figures
-SCHEDULE = Schedule(steps=4000, batch=12, rate=2e-3, warmup=200, ema=0.995)
+SCHEDULE = Schedule(steps=6000, batch=12, rate=2e-3, warmup=200, ema=0.995)
 # Of layers in the loss: thin ones have few pixels.
 WEIGHTS = (1.0, 0.5, 1.0, 5.0, 2.0)
 BATCH_OUT = 32
+SOFTENED = 1.0  # px, largest Gaussian sigma of the maps that are trained on
+NOISE = (0.5e-3, 0.05e-3, 0.02e-3)  # m, largest rms of the noise on each
 TEXTURED = 3  # levels whose features compare sets
 
 
@@ -143,13 +146,26 @@ class SegmenterJob:
 
         quarters = int(torch.randint(4, (), generator=generator))
         flip = bool(torch.rand((), generator=generator) < 0.5)
-        images = self.segmenter.prepare(_seen(self.segmenter.kind, self.pairs, indices))
+        images = self._softened(decode(self.pairs.encoded[indices]), generator)
+        images = self.segmenter.prepare(images if self.segmenter.kind == "maps" else depth(images))
         x, wanted = (
             torch.from_numpy(_turned(a, quarters, flip))
             for a in (images, unpack(self.pairs.bits[indices]))
         )
         logits, _ = self.segmenter.network(x)
         return _loss(logits, wanted.float(), torch.tensor(WEIGHTS))
+
+    def _softened(
+        self, maps: NDArray[np.float32], generator: torch.Generator
+    ) -> NDArray[np.float32]:
+        """Blur maps a little and put noise on them: not all that is judged is as sharp."""
+        import torch
+
+        width = float(torch.rand((), generator=generator)) * SOFTENED
+        noise = torch.randn(maps.shape, generator=generator).numpy()
+        level = np.array(NOISE, np.float32) * float(torch.rand((), generator=generator))
+        found = [[cv2.GaussianBlur(m, (0, 0), width + 0.01) for m in each] for each in maps]
+        return np.maximum(np.asarray(found) + level[:, None, None] * noise, 0.0)
 
     def validate(self) -> tuple[dict[str, float], None]:
         """Return Dice's coefficient of each layer of held-out pairs."""

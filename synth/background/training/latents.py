@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmdtwin.files import replacing, write_json
+from mmdtwin.synth.background.classes import BITS, CHANNEL, METAL
 from mmdtwin.synth.background.model import encode_images
 from mmdtwin.synth.background.training.progress import progress_bar
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from mmdtwin.synth.background.training.pair_set import PairSet
 
 BATCH = 32
-NOTHING = -0.99  # encoded thickness of contrast medium up to which there is none
+THIN_WEIGHT = 10  # of places with an instrument or a channel in the mask, which are few
+HIDDEN_WEIGHT = 3  # of all places, where the caption has what the mask lacks
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +32,15 @@ class Latents:
     ----------
     maps, masks : (n, c, h, w) float16 array
         Memory-mapped.
-    thin : (n, h, w) bool array
-        Where the maps have contrast medium or metal.
+    places : (n, h, w) uint8 array
+        How much each place counts in the loss.
     captions : list of str
         Of each pair.
     """
 
     maps: NDArray[np.float16]
     masks: NDArray[np.float16]
-    thin: NDArray[np.bool_]
+    places: NDArray[np.uint8]
     captions: list[str]
 
     def __len__(self) -> int:
@@ -58,18 +60,24 @@ def cached_latents(vae: Any, pairs: PairSet, folder: Path, name: str) -> Latents
         _encode(vae, pairs.pictures, len(pairs), 1.0, files["masks"], f"latents of {name} masks")
         write_json(note, key)
     maps, masks = (np.load(files[kind], mmap_mode="r") for kind in ("maps", "masks"))
-    return Latents(maps, masks, _thin(pairs, maps.shape[-1]), pairs.captions)
+    return Latents(maps, masks, _places(pairs, maps.shape[-1]), pairs.captions)
 
 
-def _thin(pairs: PairSet, side: int) -> NDArray[np.bool_]:
-    """Return where maps (n, 3, h, h) have contrast medium or metal, (n, side, side)."""
-    found = np.empty((len(pairs), side, side), bool)
+def _places(pairs: PairSet, side: int) -> NDArray[np.uint8]:
+    """Return how much places of masks count, (n, side, side).
+
+    By what a model is told alone: were places chosen by what the maps have, it would learn to draw
+    too much of that.
+    """
     block = pairs.bits.shape[-1] // side
-    for start in range(0, len(pairs), BATCH):
-        third = pairs.encoded[start : start + BATCH, 2] > NOTHING
-        blocks = third.reshape(-1, side, block, side, block)
-        found[start : start + BATCH] = blocks.any(axis=(2, 4))
-    return found
+    blocks = pairs.bits.reshape(len(pairs), side, block, side, block)
+    thin = (blocks & BITS[[METAL, CHANNEL]].sum()).any(axis=(2, 4))
+    places = np.where(thin, THIN_WEIGHT, 1).astype(np.uint8)
+    for layer, fact in ((METAL, "instruments"), (CHANNEL, "contrast")):
+        told = np.array([fact in caption for caption in pairs.captions])
+        hidden = told & ~(pairs.bits & BITS[layer]).any(axis=(1, 2))
+        places[hidden] = np.maximum(places[hidden], HIDDEN_WEIGHT)
+    return places
 
 
 def weights_digest(module: Any) -> str:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mmdtwin.synth.background.training.pair_set import PairSet
 
 VAE = Schedule(steps=3000, batch=12, rate=3e-4, warmup=200, ema=0.99)
-UNET = Schedule(steps=18_000, batch=8, rate=4e-4, warmup=200)
+UNET = Schedule(steps=16_000, batch=8, rate=4e-4, warmup=200)
 EMBEDDED = Architecture()
 RECORD = "training.json"  # beside the weights: what they were trained on, and for how long
 

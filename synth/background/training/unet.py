@@ -19,7 +19,6 @@ DROPOUT = 0.05  # of the prompt, of the mask, and of both: what guidance is meas
 # Signal-to-noise ratio above which a step's weight stays. Hang et al. (2023) have 5, for latents
 # that all spread alike; the narrowest here have a tenth of the mean variance.
 GAMMA = 40.0
-THIN_WEIGHT = 10.0  # of where there is contrast medium or metal, which is rare
 SMALL = 10_000_000  # weights; a smaller text encoder is trained too, a larger one is kept
 PROBES = 10  # times at which the loss of held-out pairs is measured
 
@@ -118,10 +117,9 @@ class UnetJob:
             times.to(device),
             self.pipeline.text_encoder(tokens.to(device))[0],
         ).sample
-        thin = torch.from_numpy(latents.thin[indices]).to(device)
-        places = 1.0 + (THIN_WEIGHT - 1.0) * thin.float()
+        places = torch.from_numpy(latents.places[indices]).to(device).float()
         error = (found.float() - goal.to(device)).square().mean(1)
-        return (weight * (places * error).sum((1, 2)) / places.sum((1, 2))).mean()
+        return (weight * (places * error).sum((1, 2))).sum() / places.sum()
 
 
 def snr_weight(alphas: torch.Tensor, velocity: bool) -> torch.Tensor:
