@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     from mmdtwin.synth.background.pair_files import StoredPairs
     from mmdtwin.synth.background.training.pair_set import PairSet
     from mmdtwin.synth.background.training.run import Outcome, Settings
+
+
+class Precision(StrEnum):
+    """What activations are rounded to."""
+
+    no = "no"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
 
 HELD_OUT = 512  # pairs that are not trained on, at most
 OWN = (
@@ -59,6 +69,13 @@ def background(
         bool, typer.Option(help="Recompute activations: slower, less memory.")
     ] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    mixed_precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="Of the UNet; by default bf16 on CUDA, none on a CPU (bf16 is faster where it has "
+            "AMX, else much slower)."
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything drawn.")] = 0,
 ) -> None:
@@ -95,6 +112,7 @@ def background(
         lora=lora,
         checkpointing=gradient_checkpointing,
         device=device,
+        precision=None if mixed_precision is None else mixed_precision.value,
     )
     if settings.base is not None:
         _say_memory(settings)

@@ -210,6 +210,7 @@ def test_interrupted_training_takes_the_same_steps(tmp_path):
 
     class Fit:
         name = "fit"
+        mixed = False
 
         def __init__(self, stop_at=None):
             torch.manual_seed(0)
@@ -246,14 +247,21 @@ def test_interrupted_training_takes_the_same_steps(tmp_path):
         train(Fit(), Schedule(6, 5, 1e-2), tmp_path / "parts", accelerator)
 
 
-def test_training_lowers_the_loss(model, pairs, tmp_path):
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_training_lowers_the_loss(model, pairs, tmp_path, precision):
     """From the first steps' weights, 300 more lower the denoising error of held-out pairs."""
     held_out = make_pairs(4, 1)
     losses = []
     for steps in (1, 300):
-        settings = Settings(tmp_path / str(steps), model, unet=Schedule(steps, 8, 3e-3, 1, 0.8))
+        unet = Schedule(steps, 8, 3e-3, 1, 0.8)
+        settings = Settings(tmp_path / str(steps), model, unet=unet, precision=precision)
         losses.append(train_background(settings, pairs, held_out)[1].figures["held_out_loss"])
     assert losses[1] < 0.8 * losses[0]
+
+
+def test_precision_that_a_cpu_lacks_is_refused():
+    with pytest.raises(UserError, match="not on a CPU; allowed: no, bf16"):
+        training_run.make_accelerator("cpu", "fp16")
 
 
 def test_widened_unet_computes_what_it_did(base):

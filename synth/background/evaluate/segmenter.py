@@ -131,6 +131,8 @@ class SegmenterJob:
         (`write_pairs(..., complete=True)`).
     """
 
+    mixed = True
+
     def __init__(self, segmenter: Segmenter, pairs: StoredPairs, held_out: StoredPairs) -> None:
         self.name = f"segmenter-{segmenter.kind}"
         self.segmenter, self.pairs, self.held_out = segmenter, pairs, held_out

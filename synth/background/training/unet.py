@@ -40,6 +40,7 @@ class UnetJob:
     """
 
     name = "unet"
+    mixed = True
 
     def __init__(
         self, pipeline: Any, latents: Latents, held_out: Latents, sampler: Sampler | None = None
@@ -50,6 +51,7 @@ class UnetJob:
         if sum(weight.numel() for weight in pipeline.text_encoder.parameters()) < SMALL:
             pipeline.text_encoder.requires_grad_(True)
             self.modules = {**self.modules, "text_encoder": pipeline.text_encoder}
+            use_plain_attention(pipeline.unet)
         tokenizer = pipeline.tokenizer
         self.tokens = {id(part): _tokens(tokenizer, part.captions) for part in (latents, held_out)}
         self.empty = _tokens(tokenizer, [""])[0]
@@ -139,6 +141,16 @@ def snr_weight(alphas: torch.Tensor, velocity: bool) -> torch.Tensor:
     if velocity:
         return (ratio.clamp(max=GAMMA) + 1.0) / (ratio + 1.0)
     return ratio.clamp(max=GAMMA) / ratio.clamp(min=1e-8)
+
+
+def use_plain_attention(unet: Any) -> None:
+    """Let attention be plain matrix products, whose gradient a CPU finds faster than the fused one.
+
+    They hold all pairs of places in memory: for small networks.
+    """
+    from diffusers.models.attention_processor import AttnProcessor
+
+    unet.set_attn_processor(AttnProcessor())
 
 
 def widen_input(unet: Any, channels: int) -> None:

@@ -44,6 +44,7 @@ class VaeJob:
     """
 
     name = "vae"
+    mixed = False  # bfloat16 rounds -log T to .02
 
     def __init__(self, vae: Any, pairs: PairSet, held_out: PairSet) -> None:
         self.vae, self.pairs, self.held_out = vae, pairs, held_out
