@@ -1,12 +1,15 @@
-"""`mmdtwin synth`: masks and backgrounds."""
+"""`mmdtwin synth`: masks, backgrounds and labelled images."""
 
 from __future__ import annotations
 
 import typer
 
 from mmdtwin.cli.synth_background import background
+from mmdtwin.cli.synth_dataset import dataset, show
 from mmdtwin.cli.synth_mask import mask
 
 app = typer.Typer(help="Synthetic images.", no_args_is_help=True)
 app.command()(background)
 app.command()(mask)
+app.command()(dataset)
+app.command()(show)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmdtwin.geometry import Image
 from mmdtwin.sim.shapes import Body
 from mmdtwin.synth.xray.imager import Imager
 from mmdtwin.synth.xray.path_lengths import covered_roi
@@ -63,19 +64,37 @@ def detectability(imager: Imager, bodies: Sequence[Body]) -> Detectability:
     weight = np.abs(signal)
     if not weight.any():
         return Detectability(0.0, 0.0, 0.0, 0.0)
-    variance = float(np.average(imager.variance(bodies)[window], weights=weight))
-    response = imager.blur.response(signal.shape)
-    spectrum = np.abs(np.fft.fft2(signal) * response) ** 2 / signal.size
-    white = imager.config.detector.electronic_noise**2 + 1.0 / (12.0 * imager.gain**2)
-    d_squared = float((spectrum / (variance * response**2 + white)).sum())
+    d_prime = matched_filter(imager, signal, imager.variance(bodies)[window])
     shadowed, clear = (imager.expected(b)[window] for b in (bodies, None))
     height, width = imager.projection.shape
     transmission = np.ones((height, width), np.float32)
     for body in bodies:
         transmission *= imager.transmission(body, (0, height, 0, width))
     return Detectability(
-        d_prime=float(np.sqrt(d_squared)),
+        d_prime=d_prime,
         contrast=float((np.abs(clear - shadowed) / (clear + shadowed)).max()),
         contrast_primary=float((np.abs(1 - transmission) / (1 + transmission)).max()),
         quanta=float(np.average(plain, weights=weight)),
     )
+
+
+def matched_filter(imager: Imager, signal: Image, variance: Image) -> float:
+    """Return d' of a device.
+
+    Parameters
+    ----------
+    imager : Imager
+        Its blur, electronic noise and grey levels.
+    signal : (h, w) float32 array
+        What the device takes away, before the detector's blur, quanta; with room around it.
+    variance : (h, w) float32 array
+        Of the quanta, with the device.
+    """
+    weight = np.abs(signal)
+    if not weight.any():
+        return 0.0
+    mean = float(np.average(variance, weights=weight))
+    response = imager.blur.response(signal.shape)
+    spectrum = np.abs(np.fft.fft2(signal) * response) ** 2 / signal.size
+    white = imager.config.detector.electronic_noise**2 + 1.0 / (12.0 * imager.gain**2)
+    return float(np.sqrt((spectrum / (mean * response**2 + white)).sum()))

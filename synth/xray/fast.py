@@ -155,7 +155,7 @@ def _limit(c: Array) -> Array:
     contrast, about min(1, |c1| t).
     """
     limits = []
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         for order, factorial in ((4, 24.0), (5, 120.0)):
             most = TOLERANCE * factorial / np.abs(c[order - 1])
             of_thin = (most * np.abs(c[0])) ** (1.0 / (order - 1))

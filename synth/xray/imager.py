@@ -22,7 +22,7 @@ from mmdtwin.synth.xray.exposure import ExposureControl
 from mmdtwin.synth.xray.glare import Glare
 from mmdtwin.synth.xray.lag import Lag
 from mmdtwin.synth.xray.noise import Noise
-from mmdtwin.synth.xray.optics import Arriving, Optics
+from mmdtwin.synth.xray.optics import Arriving, Lit, Optics
 from mmdtwin.synth.xray.path_lengths import Roi
 from mmdtwin.synth.xray.pixels import PixelResponse
 from mmdtwin.synth.xray.threads import in_parallel
@@ -152,6 +152,10 @@ class Imager:
         Behind the background at rest, with the focal spot's penumbra, without distortion.
         """
         return self._optics.transmission((body,), roi)
+
+    def lit(self, scene: Scene, row: int, column: int) -> Lit:
+        """Return what a device at a pixel is seen by, behind all of a scene but the device."""
+        return self._optics.lit(scene, row, column)
 
     def arriving(self, scenes: Sequence[Scene]) -> Arriving:
         """Return mean and variance of what the detector absorbs of a pulse, per A s, (h, w)."""

@@ -16,7 +16,7 @@ from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.distortion import distortion_maps
 from mmdtwin.errors import UserError
 from mmdtwin.frame import Projection
-from mmdtwin.geometry import Image
+from mmdtwin.geometry import Array, Image
 from mmdtwin.sim.scene import Scene
 from mmdtwin.sim.shapes import Body, Mesh
 from mmdtwin.synth.xray.anatomy import AT_REST, Anatomy, Path, Shift, checked_maps
@@ -59,10 +59,28 @@ class Arriving:
 
 
 @dataclass(frozen=True, eq=False)
+class Lit:
+    """What a body at one pixel is seen by.
+
+    Parameters
+    ----------
+    spectrum : (bins,) array
+        Energy absorbed behind everything else, relative.
+    primary, scatter : float
+        Quanta per A s.
+    """
+
+    spectrum: Array
+    primary: float
+    scatter: float
+
+
+@dataclass(frozen=True, eq=False)
 class _Rest:
     """The anatomy with its vessel's contents: how it is summed, and its scatter (h, w)."""
 
     lumen: Mesh | None
+    anatomy: Anatomy
     path: Path
     scatter: Image
 
@@ -112,9 +130,10 @@ class Optics:
         self._bend = None if projection.distortion is None else distortion_maps(projection)
         self._filters: dict[int, SeparableFilter] = {}
         self._scatter: ScatterField | None = None
-        path = self._path(None)
+        anatomy = self._anatomy(None)
+        path = self._path(anatomy)
         self._set_units(path.at_rest)
-        self._base = self._last = self._still(self._at_rest(None, path), (), AT_REST)
+        self._base = self._last = self._still(self._at_rest(None, anatomy, path), (), AT_REST)
 
     def _set_units(self, signals: Signals) -> None:
         """Set what turns the sums of the beam into quanta per A s, and the beam's profile."""
@@ -144,8 +163,8 @@ class Optics:
         """Return the air kerma at the detector, mean over the measuring field, Gy per A s."""
         return self.in_field(arriving.mean) * self._kerma_per_quantum
 
-    def _path(self, lumen: Mesh | None) -> Path:
-        """Return how to sum behind the background with the vessel's contents, or without."""
+    def _anatomy(self, lumen: Mesh | None) -> Anatomy:
+        """Return the background with the vessel's contents, or without."""
         mu = [self.beam.mu(name) for name in self._maps]
         maps = list(self._maps.values())
         if lumen is not None:
@@ -153,17 +172,20 @@ class Optics:
             filled, _ = path_lengths(lumen, self._ideal, (0, height, 0, width))
             mu.append(self.beam.mu(lumen.material, lumen.displaces))
             maps.append(filled)
-        anatomy = Anatomy(np.stack(mu), np.stack(maps))
+        return Anatomy(np.stack(mu), np.stack(maps))
+
+    def _path(self, anatomy: Anatomy) -> Path:
+        """Return how to sum behind an anatomy."""
         return PATHS[self._config.path](self.beam, anatomy, self._penumbra(self._isocentre))
 
-    def _at_rest(self, lumen: Mesh | None, path: Path) -> _Rest:
+    def _at_rest(self, lumen: Mesh | None, anatomy: Anatomy, path: Path) -> _Rest:
         primary = path.behind(AT_REST)[0] * self._beam_profile * self._units[0]
         if self._scatter is None:
             water = water_equivalent(self._maps)
             pitch, profile = self._ideal.pitch, self._beam_profile
             self._scatter = ScatterField(self._config, water, pitch, primary, profile)
         scatter = self._scatter(primary * self._opening)
-        return _Rest(lumen, path, scatter * input_screen(self._config, self._ideal))
+        return _Rest(lumen, anatomy, path, scatter * input_screen(self._config, self._ideal))
 
     def arriving(self, scenes: Sequence[Scene]) -> Arriving:
         """Return what arrives on average over the moments of a pulse."""
@@ -198,6 +220,18 @@ class Optics:
             whole[shadow.window] *= passed[0]
         return whole[window]
 
+    def lit(self, scene: Scene, row: int, column: int) -> Lit:
+        """Return what a device at a pixel is seen by, behind all of a scene but the device."""
+        still, pixel = self._still_of(scene), (np.array([row]), np.array([column]))
+        layers = still.rest.anatomy.at(*pixel, still.shift)
+        layers += [(self.beam.mu(b.material, b.displaces), b.at(*pixel)) for b in still.before]
+        depth = np.sum([mu * float(t[0]) for mu, t in layers], axis=0)
+        return Lit(
+            self.beam.weights[0] * np.exp(-depth),
+            float(still.primary[0, row, column]),
+            float(still.rest.scatter[row, column]),
+        )
+
     def _still_of(self, scene: Scene) -> _Still:
         """Return all but the device of a scene, as it was the last time if nothing has moved."""
         axes, size = self._ideal.axes, self._ideal.pixel_size
@@ -214,7 +248,8 @@ class Optics:
             if last.rest.lumen is scene.lumen:
                 rest = last.rest
             elif scene.lumen is not None:
-                rest = self._at_rest(scene.lumen, self._path(scene.lumen))
+                anatomy = self._anatomy(scene.lumen)
+                rest = self._at_rest(scene.lumen, anatomy, self._path(anatomy))
             self._last = last = self._still(rest, scene.instruments, shift)
         return last
 

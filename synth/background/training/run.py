@@ -29,7 +29,7 @@ from mmdtwin.synth.background.vocabulary import WORDS
 if TYPE_CHECKING:
     from mmdtwin.synth.background.training.pair_set import PairSet
 
-VAE = Schedule(steps=3000, batch=12, rate=3e-4, warmup=200, ema=0.99)
+VAE = Schedule(steps=4000, batch=12, rate=3e-4, warmup=200, ema=0.99)
 UNET = Schedule(steps=16_000, batch=8, rate=4e-4, warmup=200)
 EMBEDDED = Architecture()
 Precision = Literal["no", "bf16", "fp16"]

@@ -1,0 +1,1 @@
+"""Labelled sets of images: written in shards, read by anyone."""
