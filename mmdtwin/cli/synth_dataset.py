@@ -18,6 +18,10 @@ def dataset(
     ] = "default",
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Images.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Decides every image.")] = 0,
+    sequences: Annotated[
+        int, typer.Option(min=0, max=99_999, help="Sequences besides, with optical flow.")
+    ] = 0,
+    frames: Annotated[int, typer.Option(min=2, max=9999, help="Of each sequence.")] = 16,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder; what is there already is kept.")] = Path(
         "runs/dataset"
@@ -40,17 +44,19 @@ def dataset(
     from mmdtwin.synth.dataset.write import Order, write_dataset
 
     data, where = read("randomisation", config)
-    order = Order(parse(RandomisationConfig, override(data, assignments or []), where), count, seed)
-    side = order.config.size
-    typer.echo(f"{count} images of {side} x {side} px: about {order.disk / 1e9:.2f} GB", err=True)
+    drawn = parse(RandomisationConfig, override(data, assignments or []), where)
+    order = Order(drawn, count, seed, sequences, frames)
+    side = drawn.size
+    typer.echo(
+        f"{order.images} images of {side} x {side} px: about {order.disk / 1e9:.2f} GB", err=True
+    )
     start, first = time.perf_counter(), -1
     columns = (
         TextColumn("images"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns) as bar:
-        total = order.groups * order.config.images_per_background
-        task = bar.add_task("images", total=total, rate="")
+        task = bar.add_task("images", total=order.images, rate="")
 
         def progress(done: int) -> None:
             nonlocal first
@@ -60,7 +66,7 @@ def dataset(
 
         write_dataset(order, out, workers, progress)
     seconds = time.perf_counter() - start
-    made = total - max(first, 0)
+    made = order.images - max(first, 0)
     typer.echo(f"wrote {made} images in {seconds:.1f} s ({made / seconds:.1f} a second) to {out}")
 
 

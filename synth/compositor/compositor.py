@@ -1,59 +1,40 @@
-"""Composites: devices in front of a view, fused in the attenuation domain, with their labels."""
+"""Composites by number: views, devices for the cells of a grid, and sequences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmdtwin.config.randomisation import RandomisationConfig
-from mmdtwin.frame import Projection
 from mmdtwin.seeding import stream
-from mmdtwin.synth.compositor.contrast import Reach, object_contrast
+from mmdtwin.synth.compositor.compose import (
+    DISPLACES,
+    Asked,
+    Composite,
+    compose,
+    hidden_share,
+    reach_of,
+)
 from mmdtwin.synth.compositor.devices import Device, draw_device, turned
 from mmdtwin.synth.compositor.distractors import DEPTH
 from mmdtwin.synth.compositor.draw import Cell, cell_of, draw_cell, from_choice, log_uniform
-from mmdtwin.synth.compositor.labels import Footprint, Instance, footprint
+from mmdtwin.synth.compositor.labels import footprint
+from mmdtwin.synth.compositor.sequence import draw_sequence
+from mmdtwin.synth.compositor.simulated import SCENARIOS, draw_simulated
 from mmdtwin.synth.compositor.view import MakeBackground, View, draw_view
 from mmdtwin.synth.xray.background import make_background
-from mmdtwin.synth.xray.detectability import matched_filter
-from mmdtwin.synth.xray.detector import SeparableFilter
 
-TRIES = 12  # of a device for its cell: of places, then of shapes
+TRIES = 12  # of a device for its cell
 PLACES = 16  # tried for a shape
-DISPLACES = "blood"
-MARGIN = 64  # px from the rim within which a device may reach out of the image
-
-
-@dataclass(frozen=True, eq=False)
-class Composite:
-    """An image and what is in it.
-
-    Parameters
-    ----------
-    image : (h, w) uint16 array
-        Grey levels, of as many bits as `about` says.
-    instances : list of Instance
-        Its devices; later ones are not nearer.
-    view : View
-        What it shares with others.
-    about : dict
-        What was drawn for it, for the record.
-    """
-
-    image: NDArray[np.uint16]
-    instances: list[Instance]
-    view: View
-    about: dict[str, Any]
 
 
 class Compositor:
-    """Draws composites: group by group, each of which shares a view.
+    """Draws composites: view by view, each of which several images share.
 
-    A group follows from the randomisation, the seed and its number alone.
+    They follow from the randomisation, the seed and the number of the view alone.
 
     Parameters
     ----------
@@ -72,8 +53,8 @@ class Compositor:
         self.config, self.seed = config, seed
         self._background = background
 
-    def group(self, number: int) -> Iterator[Composite]:
-        """Yield the composites of a group."""
+    def view(self, number: int) -> Iterator[Composite]:
+        """Yield the composites of a view."""
         view_rng = stream(self.seed, "compositor-view", number)
         noise = stream(self.seed, "compositor-noise", number)
         view = draw_view(self.config, view_rng, noise, self._background)
@@ -86,6 +67,19 @@ class Compositor:
             found.about["view"] = number
             yield found
 
+    def sequence(self, number: int, frames: int) -> Iterator[tuple[Composite, NDArray[np.float32]]]:
+        """Yield the frames of a sequence, each with the flow to the next; see `draw_sequence`."""
+        view_rng = stream(self.seed, "compositor-sequence-view", number)
+        noise = stream(self.seed, "compositor-sequence-noise", number)
+        view = draw_view(self.config, view_rng, noise, self._background)
+        rng = stream(self.seed, "compositor-sequence", number)
+        count = max(1, int(from_choice(rng, self.config.devices)))
+        drawn = [self._device(view, rng) for _ in range(count)]
+        asked = [each for each in drawn if each is not None]
+        for composite, flow in draw_sequence(self.config, view, asked, rng, frames):
+            composite.about["view"] = number
+            yield composite, flow
+
     def _device(self, view: View, rng: np.random.Generator) -> Asked | None:
         """Return a device of a cell of the grid, as near to it as tries have found."""
         cells = self.config.cells
@@ -94,11 +88,11 @@ class Compositor:
         for _ in range(TRIES):
             kind = from_choice(rng, self.config.device)
             size = log_uniform(rng, *cells.size[cell[1] : cell[1] + 2])
-            found = self._placed(view, rng, draw_device(rng, kind, size), cell)
+            found = self._placed(view, rng, self._shape(rng, kind, size), cell)
             if found is None:
                 continue
             asked, hidden = found
-            reach = _reach(view, asked)
+            reach = reach_of(view, asked)
             least, most = reach.limits
             low, high = cells.contrast[cell[0] : cell[0] + 2]
             off = max(least - high, low - most, 0.0) + 10.0 * (hidden != cell[2])
@@ -120,6 +114,13 @@ class Compositor:
                 best = off, asked
         return None if best is None else best[1]
 
+    def _shape(self, rng: np.random.Generator, kind: str, size: float) -> Device:
+        """Return a device of an origin; what physics lacks is drawn."""
+        origin = from_choice(rng, self.config.origin)
+        if origin == "simulated" and kind in SCENARIOS:
+            return draw_simulated(rng, kind, size)
+        return draw_device(rng, kind, size)
+
     def _placed(
         self, view: View, rng: np.random.Generator, device: Device, cell: Cell
     ) -> tuple[Asked, int] | None:
@@ -136,7 +137,7 @@ class Compositor:
             seen = footprint(there, projection)
             if seen is None:
                 continue
-            hidden = cell_of(edges, _hidden(view, seen))
+            hidden = cell_of(edges, hidden_share(view, seen))
             asked = Asked(there, seen, 0.0, 0.0)
             off = abs(hidden - cell[2])
             if off == 0:
@@ -144,121 +145,3 @@ class Compositor:
             if best is None or off < best[0]:
                 best = off, asked, hidden
         return None if best is None else best[1:]
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """A device where it is to be, its shadow, and the contrast that was asked for."""
-
-    device: Device
-    footprint: Footprint
-    contrast: float
-    size: float
-    origin: str = "algorithmic"
-
-
-def compose(view: View, asked: list[Asked], time: float) -> Composite:
-    """Fuse devices into a view, expose one frame, and measure what is in it.
-
-    Parameters
-    ----------
-    view : View
-    asked : list of Asked
-        Devices of one material each.
-    time : float
-        Of the exposure, s.
-    """
-    bodies = tuple(body for each in asked for body in each.device.bodies)
-    imager = view.imager
-    frame = imager.expose([view.scene(time, bodies)])
-    charge = np.float32(imager.exposure.charge)
-    instances = [
-        Instance(each.device, each.footprint, _facts(view, each, time, charge)) for each in asked
-    ]
-    bits = imager.config.detector.bits
-    about = {**view.about, "charge": float(charge), "bits": bits, "dose": frame.dose}
-    return Composite(frame.image, instances, view, about)
-
-
-def _facts(view: View, asked: Asked, time: float, charge: np.float32) -> dict[str, Any]:
-    """Return what is measured of a device without the noise of this frame, alone in the view."""
-    imager, seen = view.imager, asked.footprint
-    height, width = imager.projection.shape
-    reach = 2 * imager.blur.half
-    r0, r1, c0, c1 = seen.roi
-    window = (
-        slice(max(r0 - reach, 0), min(r1 + reach, height)),
-        slice(max(c0 - reach, 0), min(c1 + reach, width)),
-    )
-    clear = imager.arriving([view.scene(time)])
-    with_device = imager.arriving([view.scene(time, asked.device.bodies)])
-    before, after = (a.mean[window] * charge for a in (clear, with_device))
-    variance = with_device.variance[window] * charge
-    inside = np.zeros(before.shape, bool)
-    top, left = r0 - window[0].start, c0 - window[1].start
-    inside[top : top + r1 - r0, left : left + c1 - c0] = seen.mask
-    blurred_before, blurred_after = imager.blur(before), imager.blur(after)
-    difference = blurred_before - blurred_after
-    contrast = difference / np.maximum(blurred_before + blurred_after, 1e-9)
-    noise = _noise(imager.blur, float(variance[inside].mean()))
-    noise = float(np.hypot(noise, imager.config.detector.electronic_noise))
-    strongest = np.unravel_index(int(np.abs(contrast).argmax()), contrast.shape)
-    row, column, thickness = seen.thickest
-    whole = _whole_pixels(asked.device, imager.projection)
-    return {
-        "origin": asked.origin,
-        "size": asked.size,
-        "thickness": thickness,
-        "contrast": asked.contrast,
-        "contrast_object": _object_contrast(view, asked),
-        "contrast_blurred": float(contrast[strongest]),
-        "cnr": float(difference[inside].mean() / max(noise, 1e-9)),
-        "d_prime": matched_filter(imager, before - after, variance),
-        "occluded": _hidden(view, seen),
-        "visible": min(1.0, float(seen.share.sum()) / whole) if whole else 1.0,
-        "thickest": [column, row],
-    }
-
-
-def _noise(blur: SeparableFilter, variance: float) -> float:
-    """Return the standard deviation that white quantum noise has after the blur."""
-    return float(np.sqrt(variance * (blur.kernel**2).sum()))
-
-
-def _whole_pixels(device: Device, projection: Projection) -> float:
-    """Return the pixels that the whole device would cover, were the image larger.
-
-    0 where it is well inside.
-    """
-    height, width = projection.shape
-    uv = projection.project(device.line)
-    if ((uv > MARGIN) & (uv < (width - MARGIN, height - MARGIN))).all():
-        return 0.0
-    cu, cv = projection.principal
-    larger = Projection.from_axes(
-        projection.source, projection.axes, projection.sid, projection.sod, projection.pitch,
-        (height + 2 * width, width + 2 * width), (cu + width, cv + width),
-    )  # fmt: skip
-    seen = footprint(device, larger)
-    return 0.0 if seen is None else float(seen.share.sum())
-
-
-def _hidden(view: View, seen: Footprint) -> float:
-    """Return the share of a shadow where the view hides devices."""
-    mask = seen.mask
-    return float((view.hiding[seen.window] & mask).sum() / mask.sum())
-
-
-def _reach(view: View, asked: Asked) -> Reach:
-    row, column, thickness = asked.footprint.thickest
-    imager = view.imager
-    lit = imager.lit(view.scene(0.0), row, column)
-    return Reach(imager.beam, lit, thickness, asked.device.family, DISPLACES)
-
-
-def _object_contrast(view: View, asked: Asked) -> float:
-    """Return the contrast that the device's material has at its thickest point."""
-    reach = _reach(view, asked)
-    body = asked.device.bodies[0]
-    mu = reach.beam.mu(body.material, body.displaces)
-    return object_contrast(reach.lit, mu, reach.thickness)

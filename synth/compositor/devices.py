@@ -35,12 +35,15 @@ class Device:
         Its centreline from end to end, m; of what has none the ends of its longest axis.
     family : str
         Filled material that it is of, whose fraction sets its contrast.
+    origin : str
+        Where its shape comes from.
     """
 
     kind: str
     bodies: tuple[Body, ...]
     line: Array
     family: str
+    origin: str = "algorithmic"
 
     def placed(self, T: Array) -> Device:
         """Return it moved by a transform (4, 4)."""
@@ -71,11 +74,18 @@ def draw_device(rng: np.random.Generator, kind: str, size: float) -> Device:
     """
     bodies, line = KINDS[kind](rng)
     family = LIQUID if kind == "droplet" else SOLID
-    device = Device(kind, tuple(bodies), line, family)
+    return about_origin(scaled_to(Device(kind, tuple(bodies), line, family), size))
+
+
+def scaled_to(device: Device, size: float) -> Device:
+    """Return a device whose longest extent is `size`, m, scaled about the origin."""
     scale = size / extent(device.bodies)
-    device = replace(
-        device, bodies=tuple(_scaled(b, scale) for b in bodies), line=device.line * scale
-    )
+    bodies = tuple(_scaled(body, scale) for body in device.bodies)
+    return replace(device, bodies=bodies, line=device.line * scale)
+
+
+def about_origin(device: Device) -> Device:
+    """Return a device with its centre at the origin."""
     return device.placed(transform(translation=-device.centre))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from mmdtwin.config.base import load
 from mmdtwin.config.imager import CollimatorConfig, ImagerConfig
 from mmdtwin.config.randomisation import RandomisationConfig
 from mmdtwin.frame import Projection
+from mmdtwin.geometry import Array, transform
 from mmdtwin.sim.scene import Scene
 from mmdtwin.sim.shapes import Body
 from mmdtwin.synth.compositor.distractors import Place, draw_distractor, draw_vessel
@@ -44,6 +45,8 @@ class View:
         Where the collimator lets the beam pass.
     about : dict
         What was drawn, for the record.
+    displacement : (3,) array
+        Of the anatomy from rest, m.
     """
 
     imager: Imager
@@ -51,10 +54,21 @@ class View:
     hiding: NDArray[np.bool_]
     open: NDArray[np.bool_]
     about: dict[str, Any]
+    displacement: Array = field(default_factory=lambda: np.zeros(3))
 
     def scene(self, time: float, device: tuple[Body, ...] = ()) -> Scene:
         """Return the scene with devices at a time, s."""
-        return Scene(time, device, self.instruments)
+        return Scene(time, device, self.instruments, displacement=self.displacement)
+
+    def moved(self, displacement: Array) -> View:
+        """Return the view with its anatomy, and what lies in it, displaced from rest by (3,) m."""
+        if not displacement.any():
+            return replace(self, displacement=np.zeros(3))
+        T = transform(translation=displacement)
+        bodies = tuple(body.placed(T) for body in self.instruments)
+        u, v = self.imager.projection.axes[:2] @ displacement / self.imager.projection.pixel_size
+        hiding = np.roll(self.hiding, (round(float(v)), round(float(u))), axis=(0, 1)) | ~self.open
+        return replace(self, instruments=bodies, hiding=hiding, displacement=displacement)
 
 
 def draw_view(

@@ -63,6 +63,7 @@ def _card(config: RandomisationConfig, seed: int, records: Sequence[dict[str, An
         "|---|---|",
         "| `images/*.png` | 16 bits; grey levels of the detector, shifted up to fill them |",
         "| `masks/*.png` | number of the device at each pixel, from 1; 0 where there is none |",
+        "| `flow/*.png` | of sequences, px to the next frame, as KITTI has it |",
         "| `coco-train.json`, `coco-val.json` | COCO: run lengths, boxes, keypoints and facts |",
         "| `data.yaml`, `labels/*.txt` | YOLO, segments |",
         "| `shards/*.json` | everything that is known, with checksums |",

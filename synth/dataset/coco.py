@@ -21,7 +21,7 @@ FACTS = (
 
 
 def split_of(record: dict[str, Any]) -> str:
-    """Return the split of an image: images of one view are never in two."""
+    """Return the split of an image: images of one view, or sequence, are never in two."""
     return SPLITS[record["about"]["view"] % VALIDATION == VALIDATION - 1]
 
 
@@ -42,6 +42,7 @@ def coco(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
                 "height": record["height"],
                 "width": record["width"],
                 **record["about"],
+                **({} if record["flow"] is None else {"flow_file": record["flow"]}),
             }
         )
         for each in record["instances"]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,46 +15,56 @@ from numpy.typing import NDArray
 
 from mmdtwin.errors import UserError
 from mmdtwin.files import replacing, write_json
-from mmdtwin.synth.compositor.compositor import Composite
+from mmdtwin.synth.compositor.compose import Composite
 
-IMAGES, MASKS, RECORDS = "images", "masks", "shards"
+IMAGES, MASKS, FLOWS, RECORDS = "images", "masks", "flow", "shards"
 FORMAT = 1
 DEPTH = 16  # bits of the files
 LEVEL = 1  # of PNG's compression: higher ones are slower and hardly smaller, for noise
 DISK_FULL = 28  # errno
+FLOW_STEPS, FLOW_ZERO = 64, 1 << 15  # per px, and the value of no flow, of KITTI's files
 
 
-def write_shard(
-    folder: Path, number: int, first: int, composites: Sequence[Composite], key: str
-) -> None:
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """An image of a shard: its number in the dataset, and the flow (h, w, 2) px of sequences."""
+
+    id: int
+    composite: Composite
+    flow: NDArray[np.float32] | None = None
+
+
+def write_shard(folder: Path, name: str, entries: Iterable[Entry], key: str) -> None:
     """Write a shard: files of images and masks, then the record that makes it one.
 
     Parameters
     ----------
     folder : Path
         Of the dataset.
-    number : int
+    name : str
         Of the shard.
-    first : int
-        Number of its first image.
-    composites : sequence of Composite
+    entries : iterable of Entry
     key : str
         Hash of all that decides the dataset.
     """
     images = []
-    for i, composite in enumerate(composites, first):
-        name, shift = f"{i:08d}.png", DEPTH - composite.about["bits"]
+    for entry in entries:
+        composite, i = entry.composite, entry.id
+        name_of, shift = f"{i:08d}.png", DEPTH - composite.about["bits"]
         files = {
-            f"{IMAGES}/{name}": np.left_shift(composite.image, shift),
-            f"{MASKS}/{name}": instance_image(composite),
+            f"{IMAGES}/{name_of}": np.left_shift(composite.image, shift),
+            f"{MASKS}/{name_of}": instance_image(composite),
         }
+        if entry.flow is not None:
+            files[f"{FLOWS}/{name_of}"] = encode_flow(entry.flow)
         sums = {path: _write_png(folder / path, image) for path, image in files.items()}
         projection = composite.view.imager.projection
         images.append(
             {
                 "id": i,
-                "file": f"{IMAGES}/{name}",
-                "mask": f"{MASKS}/{name}",
+                "file": f"{IMAGES}/{name_of}",
+                "mask": f"{MASKS}/{name_of}",
+                "flow": f"{FLOWS}/{name_of}" if entry.flow is not None else None,
                 "sha256": sums,
                 "height": projection.shape[0],
                 "width": projection.shape[1],
@@ -61,8 +72,28 @@ def write_shard(
                 "instances": [each.record(projection) for each in composite.instances],
             }
         )
-    record = {"format": FORMAT, "number": number, "key": key, "images": images}
-    write_json(record_path(folder, number), record)
+    write_json(record_path(folder, name), {"format": FORMAT, "key": key, "images": images})
+
+
+def encode_flow(flow: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return a flow (h, w, 2) px as KITTI's image (h, w, 3): OpenCV's order, valid first."""
+    steps = np.rint(flow * FLOW_STEPS + FLOW_ZERO).clip(0, 2 * FLOW_ZERO - 1).astype(np.uint16)
+    return np.dstack([np.ones(flow.shape[:2], np.uint16), steps[..., 1], steps[..., 0]])
+
+
+def read_flow(folder: Path, record: dict[str, Any]) -> NDArray[np.float32]:
+    """Return the flow (h, w, 2) px to the next frame of a sequence.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    path = folder / str(record["flow"])
+    found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if record["flow"] else None
+    if found is None:
+        raise UserError(f"dataset: image {record['id']} has no flow, or its file is broken")
+    return ((found[..., [2, 1]].astype(np.float32) - FLOW_ZERO) / FLOW_STEPS).astype(np.float32)
 
 
 def instance_image(composite: Composite) -> NDArray[np.uint8]:
@@ -73,12 +104,12 @@ def instance_image(composite: Composite) -> NDArray[np.uint8]:
     return found
 
 
-def record_path(folder: Path, number: int) -> Path:
+def record_path(folder: Path, name: str) -> Path:
     """Return the file of a shard's record."""
-    return folder / RECORDS / f"{number:05d}.json"
+    return folder / RECORDS / f"{name}.json"
 
 
-def whole(folder: Path, number: int, key: str, count: int) -> bool:
+def whole(folder: Path, name: str, key: str, count: int) -> bool:
     """Return whether a shard of `count` images is there, its files as they were written.
 
     Raises
@@ -86,7 +117,7 @@ def whole(folder: Path, number: int, key: str, count: int) -> bool:
     UserError
         If it is of other settings.
     """
-    path = record_path(folder, number)
+    path = record_path(folder, name)
     if not path.is_file():
         return False
     try:
@@ -94,9 +125,9 @@ def whole(folder: Path, number: int, key: str, count: int) -> bool:
         if record["key"] != key:
             raise UserError(f"--out {folder}: holds a dataset of other settings; name another")
         return len(record["images"]) == count and all(
-            _checksum(folder / name) == value
+            _checksum(folder / file) == value
             for image in record["images"]
-            for name, value in image["sha256"].items()
+            for file, value in image["sha256"].items()
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -113,13 +144,17 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     paths = sorted((folder / RECORDS).glob("*.json"))
     if not paths:
         raise UserError(f"dataset {folder}: no {RECORDS}/*.json there; `mmdtwin synth dataset`")
-    images: list[dict[str, Any]] = []
-    for path in paths:
-        try:
-            images += json.loads(path.read_text())["images"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"dataset: {path} is broken; run the same command again") from error
-    return images
+    images = [image for path in paths for image in read_shard(folder, path.stem)]
+    return sorted(images, key=lambda image: image["id"])
+
+
+def read_shard(folder: Path, name: str) -> list[dict[str, Any]]:
+    """Return what is known of the images of a shard; raises as `read_records`."""
+    path = record_path(folder, name)
+    try:
+        return list(json.loads(path.read_text())["images"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"dataset: {path} is broken; run the same command again") from error
 
 
 def read_image(folder: Path, record: dict[str, Any]) -> NDArray[np.uint16]:

@@ -10,28 +10,30 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mmdtwin.config.base import parse
 from mmdtwin.config.randomisation import RandomisationConfig
 from mmdtwin.errors import UserError
 from mmdtwin.files import digest, writable_dir, write_json
 from mmdtwin.synth.compositor.compositor import Compositor
+from mmdtwin.synth.compositor.simulated import SCENARIOS, shapes
 from mmdtwin.synth.dataset.card import write_card
 from mmdtwin.synth.dataset.coco import write_coco
 from mmdtwin.synth.dataset.shards import (
     DISK_FULL,
+    FLOWS,
     FORMAT,
     IMAGES,
     MASKS,
     RECORDS,
-    read_records,
+    Entry,
+    read_shard,
     whole,
     write_shard,
 )
 from mmdtwin.synth.dataset.yolo import write_yolo
 
-GROUPS = 8  # views in a shard
+VIEWS = 8  # of still images in a shard
+FIRST_SEQUENCE, SEQUENCE_ROOM = 50_000_000, 10_000  # numbers of sequences' frames
 BYTES = 1.05  # of an image's file, per pixel: noise of 12 bits at PNG's first level, measured
 SETTINGS = "dataset.json"
 
@@ -44,23 +46,36 @@ class Order:
     ----------
     config : RandomisationConfig
     count : int
-        Images; rounded up to whole views.
+        Still images; rounded up to whole views.
     seed : int
+    sequences, frames : int
+        Sequences besides, and frames in each.
     """
 
     config: RandomisationConfig
     count: int
     seed: int = 0
+    sequences: int = 0
+    frames: int = 16
 
     @property
-    def groups(self) -> int:
-        """Views in all."""
+    def views(self) -> int:
+        """Views of still images."""
         return -(-self.count // self.config.images_per_background)
 
     @property
-    def shards(self) -> int:
-        """Shards in all."""
-        return -(-self.groups // GROUPS)
+    def shards(self) -> dict[str, int]:
+        """Names of shards, with how many images they hold."""
+        found = {}
+        for number in range(-(-self.views // VIEWS)):
+            views = min(VIEWS, self.views - number * VIEWS)
+            found[f"still-{number:05d}"] = views * self.config.images_per_background
+        return found | {f"sequence-{number:05d}": self.frames for number in range(self.sequences)}
+
+    @property
+    def images(self) -> int:
+        """Images in all."""
+        return sum(self.shards.values())
 
     @property
     def key(self) -> str:
@@ -70,7 +85,7 @@ class Order:
     @property
     def disk(self) -> float:
         """Bytes that it takes, about."""
-        return BYTES * self.count * self.config.size**2
+        return BYTES * self.images * self.config.size**2
 
 
 def write_dataset(
@@ -100,15 +115,17 @@ def write_dataset(
     """
     folder = Path(folder)
     _open(folder, order)
-    there = [n for n in range(order.shards) if whole(folder, n, order.key, _images(order, n))]
-    missing = sorted(set(range(order.shards)) - set(there))
-    done = sum(_images(order, n) for n in there)
+    missing = [n for n, count in order.shards.items() if not whole(folder, n, order.key, count)]
+    done = order.images - sum(order.shards[name] for name in missing)
     report = progress or (lambda _: None)
     report(done)
     _check_room(order, folder, done)
+    if missing and order.config.origin.weights.get("simulated"):
+        for kind in SCENARIOS:
+            shapes(kind)  # before there are workers, which would all make them
     try:
-        for number in _made(order, folder, missing, workers):
-            done += _images(order, number)
+        for name in _made(order, folder, missing, workers):
+            done += order.shards[name]
             report(done)
     except OSError as error:
         if error.errno != DISK_FULL:
@@ -117,43 +134,48 @@ def write_dataset(
             f"--out {folder}: the disk is full; {done} images are written, make room and run the "
             "same command again"
         ) from error
-    records = read_records(folder)
+    records = [r for name in order.shards for r in read_shard(folder, name)]
     write_coco(folder, records)
     write_yolo(folder, records)
     write_card(folder, order.config, order.seed, records)
     return folder
 
 
-def make_shard(config: dict[str, Any], seed: int, number: int, folder: Path, count: int) -> int:
-    """Make one shard, in a process of its own or in this one; return its number."""
-    order = Order(parse(RandomisationConfig, config, "randomisation"), count, seed)
-    compositor = Compositor(order.config, seed)
-    first = number * GROUPS
-    groups = range(first, min(first + GROUPS, order.groups))
-    composites = [composite for group in groups for composite in compositor.group(group)]
+def make_shard(order: Order, name: str, folder: Path) -> str:
+    """Make one shard, in a process of its own or in this one; return its name."""
+    compositor = Compositor(order.config, order.seed)
+    kind, number = name.split("-")
+    entries = _still if kind == "still" else _sequence
+    write_shard(folder, name, entries(compositor, order, int(number)), order.key)
+    return name
+
+
+def _still(compositor: Compositor, order: Order, number: int) -> Iterator[Entry]:
     per_view = order.config.images_per_background
-    write_shard(folder, number, first * per_view, composites, order.key)
-    return number
+    for view in range(number * VIEWS, min((number + 1) * VIEWS, order.views)):
+        for i, composite in enumerate(compositor.view(view)):
+            yield Entry(view * per_view + i, composite)
 
 
-def _made(order: Order, folder: Path, numbers: list[int], workers: int) -> Iterator[int]:
-    config = order.config.model_dump(mode="json")
+def _sequence(compositor: Compositor, order: Order, number: int) -> Iterator[Entry]:
+    for i, (composite, flow) in enumerate(compositor.sequence(number, order.frames)):
+        yield Entry(FIRST_SEQUENCE + number * SEQUENCE_ROOM + i, composite, flow)
+
+
+def _made(order: Order, folder: Path, names: list[str], workers: int) -> Iterator[str]:
     if workers == 1:
-        for number in numbers:
-            yield make_shard(config, order.seed, number, folder, order.count)
+        for name in names:
+            yield make_shard(order, name, folder)
         return
     # Fresh processes: threads and caches of this one are not inherited half-way.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        waiting: set[Future[int]] = set()
-        queue = list(reversed(numbers))
+        waiting: set[Future[str]] = set()
+        queue = list(reversed(names))
         try:
             while queue or waiting:
                 while queue and len(waiting) < 2 * workers:
-                    number = queue.pop()
-                    waiting.add(
-                        pool.submit(make_shard, config, order.seed, number, folder, order.count)
-                    )
+                    waiting.add(pool.submit(make_shard, order, queue.pop(), folder))
                 ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for each in ready:
                     yield each.result()
@@ -166,20 +188,15 @@ def _made(order: Order, folder: Path, numbers: list[int], workers: int) -> Itera
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _images(order: Order, number: int) -> int:
-    """Return the number of images of a shard."""
-    groups = min(GROUPS, order.groups - number * GROUPS)
-    return groups * order.config.images_per_background
-
-
 def _open(folder: Path, order: Order) -> None:
     settings = folder / SETTINGS
     if folder.is_dir() and any(folder.iterdir()) and not settings.is_file():
         raise UserError(f"--out {folder}: is not empty and no dataset; name another folder")
     writable_dir(folder)
-    for name in (IMAGES, MASKS, RECORDS):
+    for name in (IMAGES, MASKS, RECORDS, *([FLOWS] if order.sequences else [])):
         (folder / name).mkdir(exist_ok=True)
     wanted = {"key": order.key, "seed": order.seed, "count": order.count,
+              "sequences": order.sequences, "frames": order.frames,
               "config": order.config.model_dump(mode="json")}  # fmt: skip
     if settings.is_file():
         try:
@@ -195,7 +212,7 @@ def _open(folder: Path, order: Order) -> None:
 
 
 def _check_room(order: Order, folder: Path, done: int) -> None:
-    needed = order.disk * max(order.count - done, 0) / order.count
+    needed = order.disk * (order.images - done) / order.images
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(

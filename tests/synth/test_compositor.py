@@ -1,7 +1,9 @@
 """Composites: shapes, contrast, labels, and that a device changes nothing but its own shadow."""
 
 from dataclasses import replace
+from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,8 @@ from pycocotools import mask as coco_mask
 from mmdtwin.config import ImagerConfig, load, parse, read
 from mmdtwin.config.randomisation import DEVICES, RandomisationConfig
 from mmdtwin.errors import ConfigError, UserError
-from mmdtwin.synth.compositor.compositor import Asked, Compositor, compose
+from mmdtwin.synth.compositor.compose import Asked, compose
+from mmdtwin.synth.compositor.compositor import Compositor
 from mmdtwin.synth.compositor.contrast import Reach
 from mmdtwin.synth.compositor.devices import draw_device, extent
 from mmdtwin.synth.compositor.labels import footprint
@@ -21,6 +24,7 @@ from mmdtwin.synth.xray.background import flat_background
 from mmdtwin.synth.xray.imager import Imager
 
 SIDE = 128  # px
+VESSELS = read("randomisation", "default")[0]["vessel_contrast"]
 
 
 def randomisation(**changes):
@@ -150,19 +154,18 @@ def test_half_out_of_the_image_is_half_visible():
     T = np.eye(4)
     T[:3, 3] = rim
     moved = each.device.placed(T)
-    facts = compose(
-        there, [replace(each, device=moved, footprint=footprint(moved, there.imager.projection))], 0.0
-    ).instances[0].facts  # fmt: skip
+    each = replace(each, device=moved, footprint=footprint(moved, there.imager.projection))
+    facts = compose(there, [each], 0.0).instances[0].facts
     assert facts["visible"] == pytest.approx(0.5, abs=0.05)
 
 
-def test_groups_follow_from_seed_and_number_alone():
+def test_images_follow_from_seed_and_number_alone():
     config = randomisation()
-    first = list(Compositor(config, 5).group(3))
+    first = list(Compositor(config, 5).view(3))
     again = Compositor(config, 5)
-    list(again.group(0))
-    second = list(again.group(3))
-    other = list(Compositor(config, 6).group(3))
+    list(again.view(0))
+    second = list(again.view(3))
+    other = list(Compositor(config, 6).view(3))
     for a, b, c in zip(first, second, other, strict=True):
         projection = a.view.imager.projection
         assert np.array_equal(a.image, b.image) and a.about == b.about
@@ -176,7 +179,7 @@ def test_hard_cells_are_filled():
     config = randomisation(devices={"weights": {"3": 1}, "why": "many"})
     found, off = np.zeros((3, 3), int), []
     for number in range(12):
-        for composite in Compositor(config, 1).group(number):
+        for composite in Compositor(config, 1).view(number):
             for each in composite.instances:
                 facts = each.facts
                 i = np.searchsorted(config.cells.contrast, facts["contrast_object"]) - 1
@@ -220,3 +223,55 @@ def test_outlines_are_exact(seed, blobs):
 def test_bad_ranges_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         randomisation(**change)
+
+
+def smooth(image):
+    """Without most of its noise: the tube cannot give a dose that has none."""
+    return cv2.GaussianBlur(image.astype(np.float32), (0, 0), 2.5)
+
+
+def test_flow_is_how_the_images_move():
+    """A frame warped back by its flow is the one before: anatomy, and the devices' middles."""
+    config = randomisation(
+        motion={
+            "speed": {"low": 0.02, "high": 0.05, "why": "fast"},
+            "patient": {"weights": {"resting": 1}, "why": "breathes"},
+            "why": "test",
+        },
+        background={"weights": {"bank": 1}, "why": "has structure"},
+        instruments={"weights": {"0": 1}, "why": "they do not move alike"},
+        dose={"low": 1e-4, "high": 1e-4, "why": "no noise"},
+        gain_error={"low": 0.0, "high": 0.0, "why": "fixed patterns stay"},
+        dead_pixels={"low": 0.0, "high": 0.0, "why": "fixed patterns stay"},
+        curve={"weights": {"linear": 1}, "why": "plain"},
+        edge_enhancement={"low": 0.0, "high": 0.0, "why": "plain"},
+        collimator={"share": 0.0, "opening": {"low": 0.5, "high": 0.9, "why": ""}, "why": ""},
+        vessel_contrast=VESSELS | {"share": 0.0},
+    )
+    moved = []
+    for number in range(3):
+        frames = list(Compositor(config, 2).sequence(number, 5))
+        for (before, flow), (after, _) in pairwise(frames):
+            v, u = np.indices(before.image.shape).astype(np.float32)
+            kind = (cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101)
+            first, second = (smooth(c.image) for c in (before, after))
+            back = cv2.remap(second, u + flow[..., 0], v + flow[..., 1], *kind)
+            inside = (slice(16, -16), slice(16, -16))
+            clear = np.ones(before.image.shape, bool)
+            for each in (*before.instances, *after.instances):
+                r = each.footprint.roi
+                clear[max(r[0] - 12, 0) : r[1] + 12, max(r[2] - 12, 0) : r[3] + 12] = False
+            off, still = ((x - first)[inside][clear[inside]] for x in (back, second))
+            if np.abs(flow[clear]).max() > 1.5:
+                assert off.std() < 0.7 * still.std()  # heel and scatter stay where they are
+            for a, b in zip(before.instances, after.instances, strict=False):
+                if a.facts["size"] != b.facts["size"]:
+                    continue
+                (cu, cv), (du, dv) = a.footprint.centroid, b.footprint.centroid
+                whole = min(a.facts["visible"], b.facts["visible"]) == 1.0
+                if whole and a.footprint.mask.sum() > 12:
+                    rows, columns = np.nonzero(a.footprint.mask)
+                    rows, columns = rows + a.footprint.roi[0], columns + a.footprint.roi[2]
+                    step = flow[rows, columns].mean(axis=0)
+                    moved.append(np.hypot(cu + step[0] - du, cv + step[1] - dv))
+    assert len(moved) > 8 and np.median(moved) < 0.1 and max(moved) < 0.5, moved

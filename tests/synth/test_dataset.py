@@ -24,18 +24,19 @@ from mmdtwin.config.randomisation import DEVICES, RandomisationConfig
 from mmdtwin.errors import UserError
 from mmdtwin.synth.dataset import shards
 from mmdtwin.synth.dataset import write as writing
-from mmdtwin.synth.dataset.shards import read_image, read_records
-from mmdtwin.synth.dataset.write import GROUPS, Order, write_dataset
+from mmdtwin.synth.dataset.shards import read_flow, read_image, read_records
+from mmdtwin.synth.dataset.write import VIEWS as SHARD_VIEWS
+from mmdtwin.synth.dataset.write import Order, write_dataset
 
 SIDE, VIEWS = 96, 10  # px, and views: a whole shard and a part of one
 CHANGES = ("size=96", "images_per_background=2", "background.weights.diffusion=0")
 
 
-def order(count=2 * VIEWS, seed=4):
+def order(count=2 * VIEWS, seed=4, **more):
     data = read("randomisation", "default")[0]
     data |= {"size": SIDE, "images_per_background": 2}
     data["background"] = {"weights": {"bank": 0.5, "flat": 0.5}, "why": "fast"}
-    return Order(parse(RandomisationConfig, data, "test"), count, seed)
+    return Order(parse(RandomisationConfig, data, "test"), count, seed, **more)
 
 
 def sums(folder):
@@ -61,7 +62,7 @@ def test_broken_shards_are_written_anew(made, tmp_path):
     folder = write_dataset(order(), tmp_path / "again")
     image = folder / "images" / "00000003.png"
     image.write_bytes(image.read_bytes()[:-9])
-    (folder / "shards" / "00001.json").unlink()
+    (folder / "shards" / "still-00001.json").unlink()
     counts = []
     write_dataset(order(), folder, progress=counts.append)
     assert counts[0] == 0 and sums(folder) == sums(made)
@@ -89,7 +90,7 @@ def test_killed_run_goes_on_with_the_same_bytes(tmp_path):
 
 
 def test_more_images_keep_those_that_are_there(made, tmp_path):
-    folder = write_dataset(order(2 * GROUPS + 2), tmp_path / "more")
+    folder = write_dataset(order(2 * SHARD_VIEWS + 2), tmp_path / "more")
     write_dataset(order(), folder)
     assert sums(folder) == sums(made)
 
@@ -142,6 +143,21 @@ def test_yolo_reads_it(made):
                 assert min(u.min(), v.min()) >= 0.0 and max(u.max(), v.max()) <= 1.0
 
 
+def test_sequences_have_flow(tmp_path):
+    """Frames in order, in COCO and in shards, with a flow that reads as it was."""
+    folder = write_dataset(order(2, sequences=2, frames=3), tmp_path / "moving", workers=2)
+    records = [r for r in read_records(folder) if r["flow"]]
+    assert [r["about"]["frame"] for r in records] == [0, 1, 2, 0, 1, 2]
+    assert [r["id"] % 10_000 for r in records] == [0, 1, 2, 0, 1, 2]
+    flows = [read_flow(folder, r) for r in records]
+    assert all(flow.shape == (SIDE, SIDE, 2) for flow in flows)
+    assert not flows[2].any(), "nothing follows the last frame"
+    images = json.loads((folder / "coco-train.json").read_text())["images"]
+    assert sum("flow_file" in image for image in images) == 6
+    with pytest.raises(UserError, match="image 0 has no flow"):
+        read_flow(folder, read_records(folder)[0])
+
+
 def test_images_fill_sixteen_bits(made):
     record = read_records(made)[0]
     stored = cv2.imread(str(made / record["file"]), cv2.IMREAD_UNCHANGED)
@@ -169,7 +185,7 @@ def test_other_settings_and_other_folders_are_refused(made, tmp_path):
 
 def test_full_disk_stops_cleanly_and_goes_on(made, tmp_path, monkeypatch):
     write = shards._write_png
-    left = [2 * 2 * GROUPS + 3]  # files: images and masks of the first shard, and some
+    left = [2 * 2 * SHARD_VIEWS + 3]  # files: images and masks of the first shard, and some
 
     def full(path, image):
         left[0] -= 1
@@ -188,7 +204,7 @@ def test_full_disk_stops_cleanly_and_goes_on(made, tmp_path, monkeypatch):
 def test_too_little_room_is_said_before(tmp_path, monkeypatch):
     free = type("Usage", (), {"free": 10_000})
     monkeypatch.setattr(writing.shutil, "disk_usage", lambda _: free)
-    with pytest.raises(UserError, match="GB are needed, 0.0 GB are free"):
+    with pytest.raises(UserError, match=r"GB are needed, 0.0 GB are free"):
         write_dataset(order(), tmp_path / "out")
 
 
