@@ -1,0 +1,1 @@
+"""How good any detector's predictions are: COCO results against labelled images."""
