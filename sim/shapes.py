@@ -191,7 +191,57 @@ class Mesh:
         return moved
 
 
-Body = Solids | Wire | Mesh
+@dataclass(frozen=True, eq=False)
+class Film:
+    """A flat body whose thickness is an image, thin beside its distance from the source.
+
+    Parameters
+    ----------
+    thickness : (h, w) float32 array
+        Along its normal, m; between pixels it is interpolated, beyond them there is none.
+    pixel_size : float
+        m.
+    T : (4, 4) array
+        To the world from its frame: origin in the image's middle, x along rows, y down the
+        columns, z its normal.
+    material : str
+        Name of an X-ray material.
+    displaces : str
+        Name of the X-ray material that is not where it is.
+
+    Raises
+    ------
+    UserError
+        If a number is not finite, a thickness negative, or nothing thick anywhere.
+    """
+
+    thickness: NDArray[np.float32]
+    pixel_size: float
+    T: Array
+    material: str
+    displaces: str = "blood"
+
+    def __post_init__(self) -> None:
+        _check_finite(self.material, self.thickness, self.pixel_size, self.T)
+        if np.ndim(self.thickness) != 2 or not np.any(self.thickness):
+            raise UserError(f"film of {self.material}: needs a thickness (h, w), some above 0")
+        if np.min(self.thickness) < 0.0 or self.pixel_size <= 0.0:
+            raise UserError(f"film of {self.material}: thickness or pixel size is negative")
+
+    @property
+    def corners(self) -> Array:
+        """The image's corners (4, 3) in the world, m."""
+        height, width = self.thickness.shape
+        half = np.array([width, height]) * self.pixel_size / 2
+        flat = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]) * [*half, 0.0]
+        return apply(self.T, flat)
+
+    def placed(self, T: Array) -> Film:
+        """Return it moved by a transform (4, 4)."""
+        return replace(self, T=T @ self.T)
+
+
+Body = Solids | Wire | Mesh | Film
 
 
 def _check_finite(material: str, *values: ArrayLike) -> None:

@@ -103,6 +103,7 @@ class RandomisationConfig(Config):
     devices: ChoiceConfig  # number in an image
     device: ChoiceConfig  # kinds
     origin: ChoiceConfig  # where a device's shape comes from
+    cutouts: str | None = None  # folder of images and masks of own devices, for "cut-out"
     background: ChoiceConfig
     thickness: RangeConfig  # m of tissue, of flat backgrounds
     spectrum: ChoiceConfig
@@ -129,6 +130,8 @@ class RandomisationConfig(Config):
         _known("background", self.background, BACKGROUNDS)
         _known("curve", self.curve, CURVES)
         _known("instrument", self.instrument, DISTRACTORS)
+        if self.origin.weights.get("cut-out") and self.cutouts is None:
+            raise ValueError("cutouts: name the folder that origin 'cut-out' draws from")
         for name in ("devices", "instruments"):
             for text in getattr(self, name).weights:
                 if not text.isdecimal() or int(text) > 8:

@@ -18,6 +18,7 @@ from mmdtwin.synth.compositor.compose import (
     hidden_share,
     reach_of,
 )
+from mmdtwin.synth.compositor.cutouts import draw_cutout
 from mmdtwin.synth.compositor.devices import Device, draw_device, turned
 from mmdtwin.synth.compositor.distractors import DEPTH
 from mmdtwin.synth.compositor.draw import Cell, cell_of, draw_cell, from_choice, log_uniform
@@ -117,6 +118,8 @@ class Compositor:
     def _shape(self, rng: np.random.Generator, kind: str, size: float) -> Device:
         """Return a device of an origin; what physics lacks is drawn."""
         origin = from_choice(rng, self.config.origin)
+        if origin == "cut-out" and self.config.cutouts is not None:
+            return draw_cutout(rng, self.config.cutouts, size)
         if origin == "simulated" and kind in SCENARIOS:
             return draw_simulated(rng, kind, size)
         return draw_device(rng, kind, size)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from mmdtwin.geometry import Array, apply, arclength, transform
-from mmdtwin.sim.shapes import Body, Solids, Wire
+from mmdtwin.sim.shapes import Body, Film, Solids, Wire
 
 LINKS = 14  # boxes of a sheet
 LINE_POINTS = 48  # of a rod
@@ -208,6 +208,11 @@ def _scaled(body: Body, scale: float) -> Body:
         return replace(
             body, points=body.points * scale, radius=body.radius * scale, inner=body.inner * scale
         )
+    if isinstance(body, Film):
+        T = body.T.copy()
+        T[:3, 3] *= scale
+        thickness = body.thickness * np.float32(scale)
+        return replace(body, T=T, thickness=thickness, pixel_size=body.pixel_size * scale)
     return replace(body, vertices=body.vertices * scale)
 
 
@@ -216,6 +221,10 @@ def _surface(body: Body) -> Array:
     if isinstance(body, Wire):
         around = np.concatenate([np.eye(3), -np.eye(3)]) * body.radius
         return (body.points[:, None] + around).reshape(-1, 3)
+    if isinstance(body, Film):
+        half = body.thickness[body.thickness > 0.0][:, None] / 2 * body.T[:3, 2]
+        middle = _film_points(body)
+        return np.concatenate([middle - half, middle + half])
     if not isinstance(body, Solids):
         return body.vertices
     if body.shape == "box":
@@ -228,6 +237,14 @@ def _surface(body: Body) -> Array:
     return (body.centre[:, None] + local).reshape(-1, 3)
 
 
+def _film_points(film: Film) -> Array:
+    """Places (n, 3) of the pixels of a film where there is any of it."""
+    rows, columns = np.nonzero(film.thickness > 0.0)
+    height, width = film.thickness.shape
+    flat = np.stack([columns - (width - 1) / 2, rows - (height - 1) / 2], axis=1) * film.pixel_size
+    return apply(film.T, np.column_stack([flat, np.zeros(len(flat))]))
+
+
 def _centre(bodies: tuple[Body, ...]) -> Array:
     places, weights = [], []
     for body in bodies:
@@ -238,6 +255,9 @@ def _centre(bodies: tuple[Body, ...]) -> Array:
             steps = np.linalg.norm(np.diff(body.points, axis=0), axis=1)
             places.append((body.points[1:] + body.points[:-1]) / 2)
             weights.append(steps * (body.radius**2 - body.inner**2))
+        elif isinstance(body, Film):
+            places.append(_film_points(body))
+            weights.append(body.thickness[body.thickness > 0.0])
         else:
             places.append(body.vertices)
             weights.append(np.ones(len(body.vertices)))

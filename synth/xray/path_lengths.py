@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from mmdtwin.errors import UserError
 from mmdtwin.frame import Projection
 from mmdtwin.geometry import Array
-from mmdtwin.sim.shapes import Body, Mesh, Solids, Wire
+from mmdtwin.sim.shapes import Body, Film, Mesh, Solids, Wire
 from mmdtwin.synth.xray.convex_lengths import BOX, CORNERS, ELLIPSOID, Convex, union_lengths
+from mmdtwin.synth.xray.film_lengths import film_lengths
 from mmdtwin.synth.xray.mesh_lengths import mesh_lengths
 from mmdtwin.synth.xray.wire_lengths import WIDEST_MITRE, cylinders
 
@@ -24,7 +25,7 @@ def covered_roi(body: Body, projection: Projection, margin: int = 0) -> Roi | No
 
     Parameters
     ----------
-    body : Solids, Wire or Mesh
+    body : Solids, Wire, Mesh or Film
         In the world.
     projection : Projection
         Geometry.
@@ -51,7 +52,7 @@ def path_lengths(
 
     Parameters
     ----------
-    body : Solids, Wire or Mesh
+    body : Solids, Wire, Mesh or Film
         In the world. Where solids overlap, or a wire overlaps itself, lengths count once.
     projection : Projection
         Geometry.
@@ -83,6 +84,8 @@ def path_lengths(
         return lengths[0], lengths[1]
     if isinstance(body, Wire):
         return _in_wire(body, projection, roi, supersampling)
+    if isinstance(body, Film):
+        return film_lengths(body, projection, roi, supersampling)
     lengths = _in_union(_convex(body), projection, roi, supersampling)
     return lengths[0], lengths[1]
 
@@ -105,6 +108,8 @@ def _hulls(body: Body) -> Array:
     """Points (n, k, 3) m whose hulls hold the body's parts."""
     if isinstance(body, Mesh):
         return body.vertices[None]
+    if isinstance(body, Film):
+        return body.corners[None]
     if isinstance(body, Wire):
         around = CORNERS * body.radius * WIDEST_MITRE
         return (body.points[:, None, :] + around).reshape(1, -1, 3)

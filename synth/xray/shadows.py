@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmdtwin.frame import Projection
 from mmdtwin.geometry import Array, Image
-from mmdtwin.sim.shapes import Body, Mesh, Wire
+from mmdtwin.sim.shapes import Body, Film, Mesh, Wire
 from mmdtwin.synth.xray.path_lengths import Roi, covered_roi, path_lengths
 
 # Bodies of one material are cast together if their magnifications differ by less than this: a spot
@@ -125,6 +125,8 @@ def _depth(body: Body, projection: Projection) -> float:
         points = body.vertices
     elif isinstance(body, Wire):
         points = body.points
+    elif isinstance(body, Film):
+        points = body.T[None, :3, 3]
     else:
         points = body.centre
     nearest, farthest = 0.05 * projection.sid, projection.sid

@@ -121,6 +121,7 @@ def _central_chord(
     if isinstance(body, Mesh):
         half = np.abs((body.vertices - body.vertices.mean(axis=0)) @ rotation).max(axis=0)
         return 2 * float((half / np.abs(along)).min())
+    assert isinstance(body, Solids)
     if name == "box":
         return 2 * float((body.half_extents[0] / np.abs(along)).min())
     return 2 / float(np.linalg.norm(along / body.half_extents[0]))
