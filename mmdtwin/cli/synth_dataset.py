@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+class Form(StrEnum):
+    """Files of images."""
+
+    png = "png"
+    dicom = "dicom"
+
 
 SHEET = "contact-sheet.png"
 PLOTS = "distribution.png"
@@ -22,6 +31,7 @@ def dataset(
         int, typer.Option(min=0, max=99_999, help="Sequences besides, with optical flow.")
     ] = 0,
     frames: Annotated[int, typer.Option(min=2, max=9999, help="Of each sequence.")] = 16,
+    form: Annotated[Form, typer.Option("--format", help="Of the images.")] = Form.png,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder; what is there already is kept.")] = Path(
         "runs/dataset"
@@ -45,7 +55,7 @@ def dataset(
 
     data, where = read("randomisation", config)
     drawn = parse(RandomisationConfig, override(data, assignments or []), where)
-    order = Order(drawn, count, seed, sequences, frames)
+    order = Order(drawn, count, seed, sequences, frames, form.value)
     side = drawn.size
     typer.echo(
         f"{order.images} images of {side} x {side} px: about {order.disk / 1e9:.2f} GB", err=True

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmdtwin.frame import Projection
+from mmdtwin.frame import Frame, Projection
 from mmdtwin.synth.compositor.contrast import Reach, object_contrast
 from mmdtwin.synth.compositor.devices import Device
 from mmdtwin.synth.compositor.labels import Footprint, Instance, footprint
@@ -26,8 +26,8 @@ class Composite:
 
     Parameters
     ----------
-    image : (h, w) uint16 array
-        Grey levels, of as many bits as `about` says.
+    frame : Frame
+        The exposure; grey levels of as many bits as `about` says.
     instances : list of Instance
         Its devices; later ones are not nearer.
     view : View
@@ -36,10 +36,15 @@ class Composite:
         What was drawn for it, for the record.
     """
 
-    image: NDArray[np.uint16]
+    frame: Frame
     instances: list[Instance]
     view: View
     about: dict[str, Any]
+
+    @property
+    def image(self) -> NDArray[np.uint16]:
+        """Grey levels (h, w)."""
+        return self.frame.image
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +77,7 @@ def compose(view: View, asked: list[Asked], time: float) -> Composite:
     ]
     bits = imager.config.detector.bits
     about = {**view.about, "charge": float(charge), "bits": bits, "dose": frame.dose}
-    return Composite(frame.image, instances, view, about)
+    return Composite(frame, instances, view, about)
 
 
 def _facts(view: View, asked: Asked, time: float, charge: np.float32) -> dict[str, Any]:

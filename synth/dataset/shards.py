@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -25,6 +25,9 @@ DISK_FULL = 28  # errno
 FLOW_STEPS, FLOW_ZERO = 64, 1 << 15  # per px, and the value of no flow, of KITTI's files
 
 
+Form = Literal["png", "dicom"]
+
+
 @dataclass(frozen=True, eq=False)
 class Entry:
     """An image of a shard: its number in the dataset, and the flow (h, w, 2) px of sequences."""
@@ -34,7 +37,9 @@ class Entry:
     flow: NDArray[np.float32] | None = None
 
 
-def write_shard(folder: Path, name: str, entries: Iterable[Entry], key: str) -> None:
+def write_shard(
+    folder: Path, name: str, entries: Iterable[Entry], key: str, form: Form = "png"
+) -> None:
     """Write a shard: files of images and masks, then the record that makes it one.
 
     Parameters
@@ -46,23 +51,32 @@ def write_shard(folder: Path, name: str, entries: Iterable[Entry], key: str) -> 
     entries : iterable of Entry
     key : str
         Hash of all that decides the dataset.
+    form : {"png", "dicom"}
+        Of the images.
     """
     images = []
     for entry in entries:
         composite, i = entry.composite, entry.id
         name_of, shift = f"{i:08d}.png", DEPTH - composite.about["bits"]
-        files = {
-            f"{IMAGES}/{name_of}": np.left_shift(composite.image, shift),
-            f"{MASKS}/{name_of}": instance_image(composite),
-        }
+        files: dict[str, NDArray[Any]] = {f"{MASKS}/{name_of}": instance_image(composite)}
+        if form == "png":
+            image = f"{IMAGES}/{name_of}"
+            files[image] = np.left_shift(composite.image, shift)
+        else:
+            image = f"{IMAGES}/{i:08d}.dcm"
         if entry.flow is not None:
             files[f"{FLOWS}/{name_of}"] = encode_flow(entry.flow)
-        sums = {path: _write_png(folder / path, image) for path, image in files.items()}
+        sums = {path: _write_png(folder / path, pixels) for path, pixels in files.items()}
+        if form == "dicom":
+            from mmdtwin.synth.xray.dicom_write import write_xa  # pydicom only if needed
+
+            write_xa(folder / image, [composite.frame], composite.view.imager.config, key)
+            sums[image] = _checksum(folder / image)
         projection = composite.view.imager.projection
         images.append(
             {
                 "id": i,
-                "file": f"{IMAGES}/{name_of}",
+                "file": image,
                 "mask": f"{MASKS}/{name_of}",
                 "flow": f"{FLOWS}/{name_of}" if entry.flow is not None else None,
                 "sha256": sums,
@@ -165,6 +179,10 @@ def read_image(folder: Path, record: dict[str, Any]) -> NDArray[np.uint16]:
     UserError
         If its file is missing or broken.
     """
+    if record["file"].endswith(".dcm"):
+        from pydicom import dcmread
+
+        return np.asarray(dcmread(folder / record["file"]).pixel_array, np.uint16)
     found = cv2.imread(str(folder / record["file"]), cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint16:
         raise UserError(f"dataset: {folder / record['file']} is missing or broken")

@@ -26,6 +26,7 @@ from mmdtwin.synth.dataset.shards import (
     MASKS,
     RECORDS,
     Entry,
+    Form,
     read_shard,
     whole,
     write_shard,
@@ -34,7 +35,8 @@ from mmdtwin.synth.dataset.yolo import write_yolo
 
 VIEWS = 8  # of still images in a shard
 FIRST_SEQUENCE, SEQUENCE_ROOM = 50_000_000, 10_000  # numbers of sequences' frames
-BYTES = 1.05  # of an image's file, per pixel: noise of 12 bits at PNG's first level, measured
+# Of an image's files, per pixel: noise of 12 bits at PNG's first level (measured), or raw.
+BYTES: dict[Form, float] = {"png": 1.05, "dicom": 2.02}
 SETTINGS = "dataset.json"
 
 
@@ -50,6 +52,8 @@ class Order:
     seed : int
     sequences, frames : int
         Sequences besides, and frames in each.
+    form : {"png", "dicom"}
+        Of the images.
     """
 
     config: RandomisationConfig
@@ -57,6 +61,7 @@ class Order:
     seed: int = 0
     sequences: int = 0
     frames: int = 16
+    form: Form = "png"
 
     @property
     def views(self) -> int:
@@ -80,12 +85,12 @@ class Order:
     @property
     def key(self) -> str:
         """Hash of what decides images; their number does not."""
-        return digest([FORMAT, self.config.model_dump(mode="json"), self.seed])
+        return digest([FORMAT, self.config.model_dump(mode="json"), self.seed, self.form])
 
     @property
     def disk(self) -> float:
         """Bytes that it takes, about."""
-        return BYTES * self.images * self.config.size**2
+        return BYTES[self.form] * self.images * self.config.size**2
 
 
 def write_dataset(
@@ -136,7 +141,8 @@ def write_dataset(
         ) from error
     records = [r for name in order.shards for r in read_shard(folder, name)]
     write_coco(folder, records)
-    write_yolo(folder, records)
+    if order.form == "png":  # YOLO's loaders read no DICOM
+        write_yolo(folder, records)
     write_card(folder, order.config, order.seed, records)
     return folder
 
@@ -146,7 +152,7 @@ def make_shard(order: Order, name: str, folder: Path) -> str:
     compositor = Compositor(order.config, order.seed)
     kind, number = name.split("-")
     entries = _still if kind == "still" else _sequence
-    write_shard(folder, name, entries(compositor, order, int(number)), order.key)
+    write_shard(folder, name, entries(compositor, order, int(number)), order.key, order.form)
     return name
 
 

@@ -158,6 +158,15 @@ def test_sequences_have_flow(tmp_path):
         read_flow(folder, read_records(folder)[0])
 
 
+def test_dicom_holds_the_same_images(made, tmp_path):
+    folder = write_dataset(order(2, form="dicom"), tmp_path / "dicom")
+    for record, same in zip(read_records(folder), read_records(made), strict=False):
+        assert record["file"].endswith(".dcm")
+        assert np.array_equal(read_image(folder, record), read_image(made, same))
+        assert record["instances"] == same["instances"]
+    assert not (folder / "data.yaml").exists()
+
+
 def test_images_fill_sixteen_bits(made):
     record = read_records(made)[0]
     stored = cv2.imread(str(made / record["file"]), cv2.IMREAD_UNCHANGED)
