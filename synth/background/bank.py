@@ -67,7 +67,7 @@ class Item:
     maps : (3, h, w) float32 array
         Thickness of `maps.MATERIALS`, m.
     mask : (5, h, w) bool array
-        What it was drawn from.
+        What it was drawn from: with places for what the prompt names besides.
     record : dict
         Prompt, seed, pixel_size (m), model (hash of its weights), key and the rest.
     """
@@ -260,9 +260,9 @@ def _write_shard(
 ) -> None:
     arrays: dict[str, NDArray] = {}
     records = []
-    for i, ((key, mask, seed), drawn) in enumerate(zip(chosen, found, strict=True)):
+    for i, ((key, _, seed), drawn) in enumerate(zip(chosen, found, strict=True)):
         arrays[f"maps{i:03d}"] = encode(drawn.maps).astype(np.float16)
-        arrays[f"bits{i:03d}"] = pack(mask)
+        arrays[f"bits{i:03d}"] = pack(drawn.mask)
         about = {"key": key, "seed": seed, "model": model, "pixel_size": drawn.pixel_size}
         records.append({**about, **asdict(request)})
     # Shards are named by their first key: two processes that fill one bank do not meet.

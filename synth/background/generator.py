@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from mmdtwin.errors import UserError
 from mmdtwin.seeding import stream
-from mmdtwin.synth.background.classes import LAYERS, mask_picture
+from mmdtwin.synth.background.classes import LAYERS, MaskStack, mask_picture
 from mmdtwin.synth.background.directory import check_directory, load_pipeline
 from mmdtwin.synth.background.fine_structure import refine
 from mmdtwin.synth.background.maps import decode
 from mmdtwin.synth.background.memory import check_memory
 from mmdtwin.synth.background.model import require_diffusion
+from mmdtwin.synth.background.placing import completed
 from mmdtwin.synth.background.sampling import SCHEDULERS, draw, make_scheduler
 from mmdtwin.synth.background.vocabulary import unknown_words
 
@@ -39,6 +40,8 @@ class GeneratedMaps:
     ----------
     maps : (3, h, w) float32 array
         Thickness of soft tissue, bone, and contrast medium or metal along the rays, m.
+    mask : (5, h, w) bool array
+        What it was drawn from: with places for what the prompt names besides.
     pixel_size : float
         At the isocentre, m.
     prompt : str
@@ -48,6 +51,7 @@ class GeneratedMaps:
     """
 
     maps: NDArray[np.float32]
+    mask: MaskStack
     pixel_size: float
     prompt: str
     seed: int
@@ -137,6 +141,7 @@ class BackgroundGenerator:
         guidance_scale: float = GUIDANCE,
         image_guidance_scale: float = IMAGE_GUIDANCE,
         field: float = FIELD,
+        place: bool = True,
     ) -> list[GeneratedMaps]:
         """Draw backgrounds: one per prompt, mask and seed, single ones used for all.
 
@@ -157,6 +162,9 @@ class BackgroundGenerator:
             How much more than learnt to heed the prompt and the mask; 1 and 1 is as learnt.
         field : float
             Side of what is shown, at the isocentre, m.
+        place : bool
+            Whether contrast medium and instruments that the prompt names, and the mask lacks, are
+            given places (see `completed`); otherwise the model itself has to find some.
 
         Raises
         ------
@@ -178,14 +186,22 @@ class BackgroundGenerator:
             chosen = range(start, min(start + BATCH, count))
             texts = [prompts[i % len(prompts)] for i in chosen]
             numbers = [seeds[i % len(seeds)] for i in chosen]
-            batch = [resized_mask(masks[i % len(masks)], self.native_size) for i in chosen]
+            given = [masks[i % len(masks)] for i in chosen]
+            if place:
+                given = [
+                    completed(m, text, number, field)
+                    for m, text, number in zip(given, texts, numbers, strict=True)
+                ]
+            batch = [resized_mask(mask, self.native_size) for mask in given]
             pictures = np.moveaxis(mask_picture(np.stack(batch)), -1, -3)
             channels = draw(
                 self.pipeline, pictures, texts, numbers, steps, guidance_scale, image_guidance_scale
             )
-            for text, number, maps in zip(texts, numbers, decode(channels), strict=True):
+            for text, number, mask, maps in zip(
+                texts, numbers, given, decode(channels), strict=True
+            ):
                 fine = _resized(maps, size, field, stream(number, "fine structure"))
-                found.append(GeneratedMaps(fine, field / size, text, number))
+                found.append(GeneratedMaps(fine, mask, field / size, text, number))
         return found
 
     def _warn(self, prompt: str) -> None:

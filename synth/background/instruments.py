@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,9 +52,9 @@ class Canvas:
 
 
 def draw_instruments(
-    rng: np.random.Generator, side: int, pixel: float
+    rng: np.random.Generator, side: int, pixel: float, wanted: Sequence[str] = ()
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], list[str]]:
-    """Draw one to three instruments.
+    """Draw instruments: those of `INSTRUMENTS` that are wanted, or else one to three of any.
 
     Returns
     -------
@@ -65,8 +65,10 @@ def draw_instruments(
         Of what is drawn, as captions say it.
     """
     canvas = Canvas(rng, side, pixel)
-    kinds = rng.choice(len(INSTRUMENTS), rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]), p=SHARES)
-    names = [list(INSTRUMENTS)[i] for i in sorted(set(kinds.tolist()))]
+    names = list(wanted)
+    if not names:
+        kinds = rng.choice(len(INSTRUMENTS), rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]), p=SHARES)
+        names = [list(INSTRUMENTS)[i] for i in sorted(set(kinds.tolist()))]
     for name in names:
         INSTRUMENTS[name](canvas)
     return canvas.thickness, canvas.mask, names

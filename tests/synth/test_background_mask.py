@@ -24,6 +24,7 @@ from mmdtwin.synth.background.classes import (
     unpack,
     write_mask,
 )
+from mmdtwin.synth.background.placing import completed
 from mmdtwin.synth.background.strokes import stroke
 
 
@@ -173,3 +174,40 @@ def test_a_phantom_is_drawn_into_what_is_around_it(fork):
     assert np.array_equal(mask[BONE], around[BONE]) and mask[CHANNEL].any()
     with pytest.raises(UserError, match="the mask has 32 x 32 px, the imager 512 x 512"):
         masks.phantom_mask(world, projection, around[:, :32, :32])
+
+
+def lungs():
+    mask = np.zeros((len(LAYERS), 128, 128), bool)
+    mask[LAYERS.index("soft-tissue"), :, 16:] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("prompt", "added"),
+    [
+        ("chest, dense bone", set()),
+        ("chest, with contrast", {"channel"}),
+        ("Chest, with Strong CONTRAST, with instruments", {"channel", "metal"}),
+        ("chest, guidewire", {"metal"}),
+        ("chest, without contrast, no metal", set()),
+        ("chest, without any contrast, with a stent", {"metal"}),
+    ],
+)
+def test_what_prompts_name_is_given_a_place(prompt, added):
+    """In every seed, by the seed alone, and nothing that is not named."""
+    for seed in range(20):
+        found = completed(lungs(), prompt, seed, 0.12)
+        changed = {n for n, a, b in zip(LAYERS, lungs(), found, strict=True) if (a != b).any()}
+        assert changed == added
+        assert np.array_equal(found, completed(lungs(), prompt, seed, 0.12))
+        assert not found[LAYERS.index("channel"), :, :16].any(), "contrast outside of the body"
+    if added:
+        other = completed(lungs(), prompt, 99, 0.12)
+        assert not np.array_equal(found, other)
+
+
+def test_layers_that_a_mask_has_stay():
+    mask = lungs()
+    mask[LAYERS.index("channel"), 60:64] = True
+    mask[LAYERS.index("metal"), :, 60] = True
+    assert np.array_equal(completed(mask, "chest, with contrast, catheter", 1, 0.12), mask)

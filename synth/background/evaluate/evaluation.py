@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,12 +73,14 @@ def evaluate(
     done = 0
 
     def draw(
-        prompts: list[str], masks: MaskStack, seeds: list[int], field: float
+        prompts: list[str], masks: MaskStack, seeds: list[int], field: float, place: bool = True
     ) -> NDArray[np.float32]:
         nonlocal done
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            drawn = generator.generate(prompts, masks, seeds, size=SIDE, steps=steps, field=field)
+            drawn = generator.generate(
+                prompts, masks, seeds, size=SIDE, steps=steps, field=field, place=place
+            )
         done += len(drawn)
         if progress is not None:
             progress(done)
@@ -89,7 +92,8 @@ def evaluate(
     yield from fidelity.fidelity(draw, held_out, paint, segmenter, seed)
     narrow = narrow_pairs(count, POSES + seed, resolution)
     half = narrow.first(max(count // 2, 2))
-    yield from fidelity.prompt_response(draw, half, segmenter, seed)
+    alone = partial(draw, place=False)
+    yield from fidelity.prompt_response(draw, alone, half, segmenter, seed)
     yield fidelity.channel_places(draw, max(count // 4, 1), seed)
     masks, seeds = unpack(narrow.bits), [seed + i for i in range(len(narrow.captions))]
     drawn = draw(narrow.captions, masks, seeds, 0.115)

@@ -86,9 +86,12 @@ def fidelity(
 
 
 def prompt_response(
-    draw: Draw, pairs: StoredPairs, segmenter: Segmenter, seed: int
+    draw: Draw, alone: Draw, pairs: StoredPairs, segmenter: Segmenter, seed: int
 ) -> Iterator[Figure]:
-    """Draw pairs with the same mask and seed, and another prompt."""
+    """Draw pairs with the same mask and seed, and another prompt.
+
+    What the mask lacks is given a place by `draw`, and left to the model by `alone`.
+    """
     masks = unpack(pairs.bits)
     masks[:, [METAL, CHANNEL]] = False
     masks = masks[masks[:, BONE].mean(axis=(1, 2)) > 0.05]
@@ -116,10 +119,14 @@ def prompt_response(
         share, chance = (
             float(((a >= ADDED[layer]) & (b < a / 2)).mean()) for a, b in (areas, shuffled)
         )
+        own = segmenter.masks(alone([f"chest, {words}"] * len(masks), masks, seeds, 0.15))
+        area = own[:, layer].mean(axis=(1, 2))
+        without = float(((area >= ADDED[layer]) & (areas[1] < area / 2)).mean())
         yield _response(
             f"'{words}' adds {LAYERS[layer]} that the mask lacks",
-            f"in {share:.0%}; without the words {np.mean(areas[1] >= ADDED[layer]):.0%} have it",
-            share, chance, {},
+            f"in {share:.0%}, {without:.0%} where the model itself has to place it; without the "
+            f"words {np.mean(areas[1] >= ADDED[layer]):.0%} have it",
+            share, chance, {"alone": without},
         )  # fmt: skip
 
 

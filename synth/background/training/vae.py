@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmdtwin.synth.background.classes import CHANNEL, METAL
 from mmdtwin.synth.background.model import encode_images
 from mmdtwin.synth.background.training.pair_set import depth_slope, depths
 from mmdtwin.synth.background.training.vae_start import SPREAD
@@ -28,7 +29,6 @@ TAIL, TAIL_WEIGHT = 4 * SPREAD, 0.5  # where latents get costly: a UNet draws fe
 SPREAD_WEIGHT = 0.1  # of how far the latents are from mean 0 and their spread
 NOISE = 0.002  # on latents, so that the decoder is smooth where the UNet errs a little
 MEASURED = 64  # pairs for figures
-PROBE = 0.1  # of a channel's spread, by which it is moved to see what it shows
 PROMINENCE = 0.4  # power of what a channel shows, with which it spreads
 
 
@@ -135,10 +135,13 @@ def reconstruction(vae: Any, pairs: PairSet) -> dict[str, float]:
 def balance_latents(vae: Any, pairs: PairSet) -> None:
     """Let channels of the latents spread the wider the more they show; scale all to unit variance.
 
-    Were all alike, as they come out of training, a tenth of a standard deviation would be .1 in
-    -log T in one channel and .0003 in another: a UNet, whose noise and loss are the same for all,
-    would spend itself on what nobody sees, and err where everybody does. The factors are folded
-    into the last layer of the encoder and the first of the decoder.
+    Were all alike, as they come out of training, an error of a tenth of a standard deviation would
+    be .1 in -log T in one channel and .0003 in another: a UNet, whose noise and loss are the same
+    for all, would spend itself on what nobody sees, and err where everybody does. What a channel
+    shows is measured by leaving it out: the rms change of -log T, over all pixels, over those of
+    metal, or over those of contrast medium, whichever is largest, so that what shows few things
+    counts too. The factors are folded into the layers that write and read the latents:
+    reconstruction does not change.
 
     Parameters
     ----------
@@ -150,19 +153,19 @@ def balance_latents(vae: Any, pairs: PairSet) -> None:
     import torch
 
     chosen = np.unique(np.linspace(0, len(pairs) - 1, MEASURED).astype(int))
-    generator = torch.Generator().manual_seed(0)
+    masks = pairs.masks(chosen)
+    places = [np.ones_like(masks[:, 0]), masks[:, METAL], masks[:, CHANNEL]]
     with torch.no_grad():
         latents = encode_images(vae, torch.from_numpy(pairs.images(chosen)).to(vae.device))
         spread = latents.std((0, 2, 3))
         plain = depths(vae.decode(latents).sample.cpu().numpy()).sum(1)
         shown = []
-        for channel, width in enumerate(spread):
-            moved = latents.clone()
-            noise = torch.randn(moved[:, channel].shape, generator=generator).to(moved.device)
-            moved[:, channel] += PROBE * width * noise
-            found = depths(vae.decode(moved).sample.cpu().numpy()).sum(1)
-            shown.append(float(np.sqrt(np.mean((found - plain) ** 2))))
-        share = torch.tensor(shown, device=spread.device) / max(shown)
+        for channel in range(latents.shape[1]):
+            without = latents.clone()
+            without[:, channel] = latents[:, channel].median()
+            change = depths(vae.decode(without).sample.cpu().numpy()).sum(1) - plain
+            shown.append(max(np.sqrt(np.mean(change[p] ** 2)) for p in places if p.any()))
+        share = torch.tensor(shown, device=spread.device, dtype=spread.dtype) / max(shown)
         factor = share**PROMINENCE * spread[int(share.argmax())] / spread
         last, first = vae.encoder.layers[-1], vae.decoder.layers[0]
         last.weight *= factor[:, None, None, None]
