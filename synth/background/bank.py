@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 INDEX = "bank.json"
 FORMAT = 1
 SHARD = 8  # backgrounds in a file, and lost at most when filling is interrupted
+STRIP = 16  # px of a contact sheet that a prompt is written on
 
 
 @dataclass(frozen=True)
@@ -132,20 +133,8 @@ class Bank:
 
 
 def shipped_bank() -> Path:
-    """Return the folder of the bank that ships with the package.
-
-    Raises
-    ------
-    UserError
-        If none does.
-    """
-    path = Path(str(resources.files("mmdtwin.synth") / "data" / "background-bank"))
-    if not path.is_dir():
-        raise UserError(
-            "background 'diffusion': this version ships no bank yet; name a folder that "
-            "`mmdtwin synth background` has filled as background.path"
-        )
-    return path
+    """Return the folder of the bank that ships with the package."""
+    return Path(str(resources.files("mmdtwin.synth") / "data" / "background-bank"))
 
 
 def fill_bank(
@@ -218,7 +207,7 @@ def item_key(request: Request, mask: MaskStack, seed: int, model: str) -> str:
 
 
 def contact_sheet(items: Sequence[Item], columns: int = 8, side: int = 160) -> NDArray[np.uint8]:
-    """Return a picture (h, w, 3) of masks and, below each, -log T of what was drawn from it."""
+    """Return a picture (h, w, 3) of masks, below each the prompt, and -log T of what was drawn."""
     import cv2
 
     from mmdtwin.synth.background.classes import mask_colours
@@ -231,7 +220,11 @@ def contact_sheet(items: Sequence[Item], columns: int = 8, side: int = 160) -> N
         low, high = np.percentile(dark, (0.5, 99.5))
         grey = 1.0 - np.clip((dark - low) / max(float(high - low), 1e-6), 0.0, 1.0)
         shown = cv2.resize(np.rint(255 * grey).astype(np.uint8), (side, side))
-        tiles.append(np.concatenate([mask, np.repeat(shown[..., None], 3, axis=-1)]))
+        strip = np.full((STRIP, side, 3), 255, np.uint8)
+        text, place = item.record["prompt"], (3, STRIP - 5)
+        cv2.putText(strip, text, place, cv2.FONT_HERSHEY_SIMPLEX, side / 500, (0,) * 3, 1,
+                    cv2.LINE_AA)  # fmt: skip
+        tiles.append(np.concatenate([mask, strip, np.repeat(shown[..., None], 3, axis=-1)]))
     blank = np.zeros_like(tiles[0])
     columns = min(columns, len(tiles))
     tiles += [blank] * (-len(tiles) % columns)

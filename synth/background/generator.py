@@ -58,20 +58,8 @@ class GeneratedMaps:
 
 
 def embedded_model() -> Path:
-    """Return the directory of the model that is shipped.
-
-    Raises
-    ------
-    UserError
-        If none is.
-    """
-    path = Path(str(resources.files("mmdtwin.synth") / "data" / "background"))
-    if not path.is_dir():
-        raise UserError(
-            "background model: this version ships none yet; name a pipeline folder with "
-            "--background-model, or train one with `mmdtwin train background`"
-        )
-    return path
+    """Return the directory of the model that is shipped."""
+    return Path(str(resources.files("mmdtwin.synth") / "data" / "background"))
 
 
 class BackgroundGenerator:

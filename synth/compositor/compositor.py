@@ -29,7 +29,7 @@ from mmdtwin.synth.compositor.view import MakeBackground, View, draw_view
 from mmdtwin.synth.xray.background import make_background
 
 TRIES = 12  # of a device for its cell
-PLACES = 16  # tried for a shape
+PLACES, ROUGH = 40, 36  # tried for a shape, and those of them that are first looked at roughly
 
 
 class Compositor:
@@ -89,7 +89,7 @@ class Compositor:
         for _ in range(TRIES):
             kind = from_choice(rng, self.config.device)
             size = log_uniform(rng, *cells.size[cell[1] : cell[1] + 2])
-            found = self._placed(view, rng, self._shape(rng, kind, size), cell)
+            found = self._placed(view, rng, self._shape(rng, kind, size), size, cell)
             if found is None:
                 continue
             asked, hidden = found
@@ -125,16 +125,23 @@ class Compositor:
         return draw_device(rng, kind, size)
 
     def _placed(
-        self, view: View, rng: np.random.Generator, device: Device, cell: Cell
+        self, view: View, rng: np.random.Generator, device: Device, size: float, cell: Cell
     ) -> tuple[Asked, int] | None:
         """Return a device where it is hidden as asked for, and how hidden it is (its cell)."""
         edges, projection = self.config.cells.occluded, view.imager.projection
         height, width = projection.shape
+        reach = max(round(size / 2 / projection.pixel_size), 1)
         best: tuple[int, Asked, int] | None = None
-        for _ in range(PLACES):
+        for i in range(PLACES):
             pixel = rng.uniform(0.0, 1.0, 2) * (width - 1, height - 1)
-            if not view.open[int(pixel[1]), int(pixel[0])]:
+            u, v = int(pixel[0]), int(pixel[1])
+            if not view.open[v, u]:
                 continue
+            around = view.hiding[
+                max(v - reach, 0) : v + reach + 1, max(u - reach, 0) : u + reach + 1
+            ]
+            if i < ROUGH and cell_of(edges, float(around.mean())) != cell[2]:
+                continue  # not worth casting its shadow
             depth = projection.sod + rng.uniform(-DEPTH, DEPTH)
             there = device.placed(turned(rng, projection.back_project(pixel, depth)))
             seen = footprint(there, projection)

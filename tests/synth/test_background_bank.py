@@ -15,7 +15,7 @@ from mmdtwin.config.base import load
 from mmdtwin.config.imager import ImagerConfig
 from mmdtwin.errors import UserError
 from mmdtwin.synth.background import bank as module
-from mmdtwin.synth.background.bank import Bank, Request, contact_sheet, fill_bank, item_key
+from mmdtwin.synth.background.bank import STRIP, Bank, Request, contact_sheet, fill_bank, item_key
 from mmdtwin.synth.background.classes import read_mask
 from mmdtwin.synth.background.generator import BackgroundGenerator
 from mmdtwin.synth.background.maps import MATERIALS
@@ -139,8 +139,8 @@ def test_what_is_no_bank_is_refused(tmp_path, generator):
 def test_a_contact_sheet_shows_mask_and_image_of_each(tmp_path, generator):
     fill_bank(tmp_path, generator, REQUEST, masks(), range(3))
     sheet = contact_sheet(list(Bank(tmp_path)), columns=2, side=32)
-    assert sheet.shape == (4 * 32, 2 * 32, 3) and sheet.dtype == np.uint8
-    assert sheet[:32, :32].any() and not sheet[64:, 32:].any()
+    assert sheet.shape == (4 * 32 + 2 * STRIP, 2 * 32, 3) and sheet.dtype == np.uint8
+    assert sheet[:32, :32].any() and not sheet[64 + STRIP :, 32:].any()
 
 
 def imager_config(**changes):
