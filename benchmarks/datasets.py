@@ -1,6 +1,8 @@
 """How fast labelled images are written, end to end, and the memory of it.
 
     python -m benchmarks.datasets -n 2000 --workers 2
+
+The shipped randomisation, with all labels; the pool of the twin's shapes is made before.
 """
 
 from __future__ import annotations
