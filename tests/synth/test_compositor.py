@@ -249,7 +249,7 @@ def test_flow_is_how_the_images_move():
         vessel_contrast=VESSELS | {"share": 0.0},
     )
     moved = []
-    for number in range(3):
+    for number in range(6):
         frames = list(Compositor(config, 2).sequence(number, 5))
         for (before, flow), (after, _) in pairwise(frames):
             v, u = np.indices(before.image.shape).astype(np.float32)
