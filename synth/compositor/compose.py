@@ -15,6 +15,7 @@ from mmdtwin.synth.compositor.labels import Footprint, Instance, footprint
 from mmdtwin.synth.compositor.view import View
 from mmdtwin.synth.xray.detectability import matched_filter
 from mmdtwin.synth.xray.detector import SeparableFilter
+from mmdtwin.synth.xray.optics import Arriving
 
 DISPLACES = "blood"
 MARGIN = 64  # px from the rim within which a device may reach out of the image
@@ -72,16 +73,23 @@ def compose(view: View, asked: list[Asked], time: float) -> Composite:
     imager = view.imager
     frame = imager.expose([view.scene(time, bodies)])
     charge = np.float32(imager.exposure.charge)
+    clear = imager.arriving([view.scene(time)])
     instances = [
-        Instance(each.device, each.footprint, _facts(view, each, time, charge)) for each in asked
+        Instance(each.device, each.footprint, _facts(view, each, time, charge, clear))
+        for each in asked
     ]
     bits = imager.config.detector.bits
     about = {**view.about, "charge": float(charge), "bits": bits, "dose": frame.dose}
     return Composite(frame, instances, view, about)
 
 
-def _facts(view: View, asked: Asked, time: float, charge: np.float32) -> dict[str, Any]:
-    """Return what is measured of a device without the noise of this frame, alone in the view."""
+def _facts(
+    view: View, asked: Asked, time: float, charge: np.float32, clear: Arriving
+) -> dict[str, Any]:
+    """Return what is measured of a device without the noise of this frame, alone in the view.
+
+    `clear` is what arrives without any device.
+    """
     imager, seen = view.imager, asked.footprint
     height, width = imager.projection.shape
     reach = 2 * imager.blur.half
@@ -90,7 +98,6 @@ def _facts(view: View, asked: Asked, time: float, charge: np.float32) -> dict[st
         slice(max(r0 - reach, 0), min(r1 + reach, height)),
         slice(max(c0 - reach, 0), min(c1 + reach, width)),
     )
-    clear = imager.arriving([view.scene(time)])
     with_device = imager.arriving([view.scene(time, asked.device.bodies)])
     before, after = (a.mean[window] * charge for a in (clear, with_device))
     variance = with_device.variance[window] * charge
@@ -150,6 +157,7 @@ def hidden_share(view: View, seen: Footprint) -> float:
 
 
 def reach_of(view: View, asked: Asked) -> Reach:
+    """Return the contrasts that the device's family has where the device is thickest."""
     row, column, thickness = asked.footprint.thickest
     imager = view.imager
     lit = imager.lit(view.scene(0.0), row, column)

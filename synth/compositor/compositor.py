@@ -63,8 +63,7 @@ class Compositor:
             index = number * self.config.images_per_background + i
             rng = stream(self.seed, "compositor-image", index)
             count = int(from_choice(rng, self.config.devices))
-            drawn = [self._device(view, rng) for _ in range(count)]
-            found = compose(view, [d for d in drawn if d is not None], float(i))
+            found = compose(view, self._devices(view, rng, count), float(i))
             found.about["view"] = number
             yield found
 
@@ -75,11 +74,15 @@ class Compositor:
         view = draw_view(self.config, view_rng, noise, self._background)
         rng = stream(self.seed, "compositor-sequence", number)
         count = max(1, int(from_choice(rng, self.config.devices)))
-        drawn = [self._device(view, rng) for _ in range(count)]
-        asked = [each for each in drawn if each is not None]
+        asked = self._devices(view, rng, count)
         for composite, flow in draw_sequence(self.config, view, asked, rng, frames):
             composite.about["view"] = number
             yield composite, flow
+
+    def _devices(self, view: View, rng: np.random.Generator, count: int) -> list[Asked]:
+        """Return so many devices, less those that fit nowhere."""
+        drawn = [self._device(view, rng) for _ in range(count)]
+        return [each for each in drawn if each is not None]
 
     def _device(self, view: View, rng: np.random.Generator) -> Asked | None:
         """Return a device of a cell of the grid, as near to it as tries have found."""

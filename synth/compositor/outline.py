@@ -38,6 +38,13 @@ def run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
     return {"size": [int(s) for s in found["size"]], "counts": found["counts"].decode("ascii")}
 
 
+def decoded(runs: dict[str, Any]) -> NDArray[np.bool_]:
+    """Return the mask (h, w) of what `run_lengths` returns."""
+    from pycocotools import mask as coco
+
+    return np.asarray(coco.decode({**runs, "counts": runs["counts"].encode()}), bool)
+
+
 def _loops(mask: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
     """Follow the edges between mask and the rest, the mask on the right; turn right where one can.
 

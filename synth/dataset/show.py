@@ -9,12 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 from mmdtwin.config.base import parse
 from mmdtwin.config.randomisation import RandomisationConfig
 from mmdtwin.errors import UserError
 from mmdtwin.files import replacing
+from mmdtwin.synth.compositor.outline import decoded
 from mmdtwin.synth.dataset.shards import read_image, read_records
 
 SIDE, COLUMNS = 320, 6  # px of a tile, and tiles in a row
@@ -86,8 +86,7 @@ def _tile(folder: Path, record: dict[str, Any]) -> NDArray[np.uint8]:
     tile = cv2.resize(grey.astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     tile = cv2.cvtColor(tile, cv2.COLOR_GRAY2BGR)
     for each in record["instances"]:
-        runs = each["run_lengths"]
-        mask = coco_mask.decode({**runs, "counts": runs["counts"].encode()})
+        mask = decoded(each["run_lengths"]).astype(np.uint8)
         large = cv2.resize(mask, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR_EXACT)
         outlines, _ = cv2.findContours(
             np.asarray(large > 0, np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE

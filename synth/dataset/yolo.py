@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pycocotools import mask as coco_mask
 from scipy.ndimage import binary_fill_holes
 
 from mmdtwin.config.randomisation import DEVICES
 from mmdtwin.files import replacing
-from mmdtwin.synth.compositor.outline import polygons
+from mmdtwin.synth.compositor.outline import decoded, polygons
 from mmdtwin.synth.dataset.coco import SPLITS, split_of
 
 LABELS = "labels"
@@ -44,9 +43,7 @@ def write_yolo(folder: Path, records: Sequence[dict[str, Any]]) -> None:
 def _line(record: dict[str, Any], instance: dict[str, Any]) -> str:
     loops = instance["polygons"]
     if loops is None:
-        runs = instance["run_lengths"]
-        mask = coco_mask.decode({**runs, "counts": runs["counts"].encode()}).astype(bool)
-        loops = polygons(binary_fill_holes(mask)) or []
+        loops = polygons(binary_fill_holes(decoded(instance["run_lengths"]))) or []
     largest = max(loops, key=_area)
     sides = (record["width"], record["height"])
     places = " ".join(f"{x / sides[i % 2]:.6f}" for i, x in enumerate(largest))
