@@ -33,9 +33,15 @@ def segmenter(
     minutes: Annotated[
         float | None, typer.Option(min=0.0, help="Stop after this time; run again to go on.")
     ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Projections in a step.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     mixed_precision: Annotated[
-        Precision, typer.Option(help="bf16 is faster on a CPU with AMX, on others much slower.")
-    ] = Precision.no,
+        Precision | None,
+        typer.Option(
+            help="By default bf16 on CUDA, none on a CPU (bf16 is faster where it has AMX, else "
+            "much slower)."
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything drawn.")] = 1,
 ) -> None:
@@ -57,9 +63,12 @@ def segmenter(
     known, unseen = make_splits(run, pairs, seed=seed, complete=True).values()
     found = new_segmenter(kind.value, seed)
     job = SegmenterJob(found, known, unseen)
-    schedule = replace(SCHEDULE, steps=steps or SCHEDULE.steps, seed=seed)
+    given = {"steps": steps, "batch": batch}
+    schedule = replace(SCHEDULE, seed=seed, **{k: v for k, v in given.items() if v is not None})
     limit = math.inf if minutes is None else minutes
-    accelerator = make_accelerator("cpu", mixed_precision.value)
+    accelerator = make_accelerator(
+        device, None if mixed_precision is None else mixed_precision.value
+    )
     progress = train(job, schedule, run / kind.value, accelerator, limit)
     found.save(path)
     for name, value in job.validate()[0].items():

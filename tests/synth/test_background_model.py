@@ -247,14 +247,21 @@ def test_interrupted_training_takes_the_same_steps(tmp_path):
         train(Fit(), Schedule(6, 5, 1e-2), tmp_path / "parts", accelerator)
 
 
-@pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_training_lowers_the_loss(model, pairs, tmp_path, precision):
+no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.parametrize(
+    ("device", "precision"),
+    [("cpu", "no"), ("cpu", "bf16"), pytest.param("cuda", None, marks=no_gpu)],
+)
+def test_training_lowers_the_loss(model, pairs, tmp_path, device, precision):
     """From the first steps' weights, 300 more lower the denoising error of held-out pairs."""
     held_out = make_pairs(4, 1)
     losses = []
     for steps in (1, 300):
         unet = Schedule(steps, 8, 3e-3, 1, 0.8)
-        settings = Settings(tmp_path / str(steps), model, unet=unet, precision=precision)
+        run = tmp_path / str(steps)
+        settings = Settings(run, model, unet=unet, device=device, precision=precision)
         losses.append(train_background(settings, pairs, held_out)[1].figures["held_out_loss"])
     assert losses[1] < 0.8 * losses[0]
 

@@ -59,7 +59,7 @@ def cached_latents(vae: Any, pairs: PairSet, folder: Path, name: str) -> Latents
         _encode(vae, pairs.images, len(pairs), scale, files["maps"], f"latents of {name} maps")
         _encode(vae, pairs.pictures, len(pairs), 1.0, files["masks"], f"latents of {name} masks")
         write_json(note, key)
-    maps, masks = (np.load(files[kind], mmap_mode="r") for kind in ("maps", "masks"))
+    maps, masks = (np.load(files[kind], mmap_mode="c") for kind in ("maps", "masks"))
     return Latents(maps, masks, _places(pairs, maps.shape[-1]), pairs.captions)
 
 

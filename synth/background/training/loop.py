@@ -72,7 +72,7 @@ class Job(Protocol):
     mixed: bool
 
     def loss(self, indices: np.ndarray, generator: torch.Generator) -> torch.Tensor:
-        """Return the mean loss of a batch of pairs."""
+        """Return the mean loss of a batch of pairs; the generator is on the networks' device."""
         ...
 
     def size(self) -> int:
@@ -125,9 +125,10 @@ def train(
     modules = {name: _placed(module, accelerator) for name, module in job.modules.items()}
     named = _named(modules)
     weights = list(named.values())
-    optimizer = torch.optim.AdamW(weights, lr=schedule.rate, weight_decay=1e-4)
+    on_cuda = accelerator.device.type == "cuda"
+    optimizer = torch.optim.AdamW(weights, lr=schedule.rate, weight_decay=1e-4, fused=on_cuda)
     prepared = accelerator.prepare(optimizer)  # scales the loss where half precision needs it
-    average = EMAModel(weights, decay=schedule.ema)
+    average = EMAModel(weights, decay=schedule.ema, foreach=True)
     average.to(accelerator.device)
     progress = _load(folder, schedule, named, optimizer, average)
     for module in modules.values():
@@ -143,7 +144,7 @@ def train(
             now = time.monotonic()
             progress.seconds += min(now - last, LONGEST_STEP)
             log.add(progress.step, loss, schedule.rate_at(progress.step - 1), progress.seconds)
-            move(progress.step, f"{job.name}, loss {loss:.4f}")
+            move(progress.step, log.line)
             if now - saved > save_every:
                 _save(folder, schedule, progress, named, optimizer, average)
                 saved = time.monotonic()
@@ -170,22 +171,23 @@ def _step(
     optimizer: Any,
     weights: Sequence[torch.nn.Parameter],
     accelerator: Accelerator,
-) -> float:
+) -> torch.Tensor:
     import torch
     from accelerate.utils import AutocastKwargs
 
     rng = stream(schedule.seed, f"train-{job.name}", step)
     indices = rng.integers(job.size(), size=schedule.batch)
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    generator = torch.Generator(accelerator.device).manual_seed(int(rng.integers(2**62)))
     for group in optimizer.param_groups:
         group["lr"] = schedule.rate_at(step)
-    with accelerator.autocast(AutocastKwargs(enabled=job.mixed)):
+    # A cache of cast weights would end up in CUDA graphs.
+    with accelerator.autocast(AutocastKwargs(enabled=job.mixed, cache_enabled=False)):
         loss = job.loss(indices, generator)
     accelerator.backward(loss)
     accelerator.clip_grad_norm_(weights, CLIP)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return float(loss.detach())
+    return loss.detach()
 
 
 def _placed(module: torch.nn.Module, accelerator: Accelerator) -> torch.nn.Module:
@@ -285,7 +287,7 @@ def _load(
             weight.copy_(tensors[f"weight/{name}"])
             average.shadow_params[i].copy_(tensors[f"average/{name}"])
             optimizer.state[weight] = {
-                "step": torch.tensor(float(state["step"])),
+                "step": torch.tensor(float(state["step"]), device=weight.device),
                 "exp_avg": tensors[f"exp_avg/{name}"].to(weight.device),
                 "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(weight.device),
             }
@@ -302,7 +304,8 @@ class _Log:
 
     def __init__(self, folder: Path, name: str, every: int = 20) -> None:
         self._folder, self._name, self._every = folder, name, every
-        self._losses: list[float] = []
+        self._losses: list[torch.Tensor] = []
+        self.line = name  # what there is to say
         self._board: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -310,12 +313,13 @@ class _Log:
             return
         self._board = SummaryWriter(str(folder / "tensorboard"))
 
-    def add(self, step: int, loss: float, rate: float, seconds: float) -> None:
-        self._losses.append(loss)
+    def add(self, step: int, loss: torch.Tensor, rate: float, seconds: float) -> None:
+        self._losses.append(loss)  # a tensor: to ask for its value is to wait for the device
         if step % self._every:
             return
-        mean = float(np.mean(self._losses))
+        mean = float(sum(self._losses)) / len(self._losses)
         self._losses.clear()
+        self.line = f"{self._name}, loss {mean:.4f}"
         self._write({"step": step, "loss": mean, "rate": rate, "seconds": round(seconds, 1)})
         if self._board is not None:
             self._board.add_scalar(f"{self._name}/loss", mean, step)

@@ -21,6 +21,7 @@ DROPOUT = 0.05  # of the prompt, of the mask, and of both: what guidance is meas
 GAMMA = 40.0
 SMALL = 10_000_000  # weights; a smaller text encoder is trained too, a larger one is kept
 PROBES = 10  # times at which the loss of held-out pairs is measured
+ROOM = 0.25  # of free memory of a GPU that latents may take
 
 Sampler = Callable[[Any], "tuple[dict[str, float], NDArray[np.float32]]"]
 
@@ -53,8 +54,10 @@ class UnetJob:
             self.modules = {**self.modules, "text_encoder": pipeline.text_encoder}
             use_plain_attention(pipeline.unet)
         tokenizer = pipeline.tokenizer
-        self.tokens = {id(part): _tokens(tokenizer, part.captions) for part in (latents, held_out)}
+        self._words = {id(part): _tokens(tokenizer, part.captions) for part in (latents, held_out)}
         self.empty = _tokens(tokenizer, [""])[0]
+        self._held: dict[int, tuple[torch.Tensor, ...]] = {}
+        self._denoise: Any = None
 
     def size(self) -> int:
         """Return the number of pairs."""
@@ -64,9 +67,9 @@ class UnetJob:
         """Mean weighted squared error of what the UNet predicts (noise, or velocity)."""
         import torch
 
-        steps = self.pipeline.scheduler.config.num_train_timesteps
-        times = torch.randint(steps, (len(indices),), generator=generator)
-        fate = torch.rand(len(indices), generator=generator)
+        steps, device = self.pipeline.scheduler.config.num_train_timesteps, generator.device
+        times = torch.randint(steps, (len(indices),), generator=generator, device=device)
+        fate = torch.rand(len(indices), generator=generator, device=device)
         without_text = fate < 2 * DROPOUT
         without_mask = (fate >= DROPOUT) & (fate < 3 * DROPOUT)
         return self._loss(self.latents, indices, times, generator, without_text, without_mask)
@@ -75,14 +78,15 @@ class UnetJob:
         """Return the loss of held-out pairs at fixed times and noise, and samples."""
         import torch
 
-        generator = torch.Generator().manual_seed(0)
+        device = self.pipeline.unet.device
+        generator = torch.Generator(device).manual_seed(0)
         count = min(len(self.held_out), 32)
         steps = self.pipeline.scheduler.config.num_train_timesteps
-        none = torch.zeros(count, dtype=torch.bool)
+        none = torch.zeros(count, dtype=torch.bool, device=device)
         losses = []
         with torch.no_grad():
             for k in range(PROBES):
-                times = torch.full((count,), int((k + 0.5) / PROBES * steps))
+                times = torch.full((count,), int((k + 0.5) / PROBES * steps), device=device)
                 found = self._loss(self.held_out, np.arange(count), times, generator, none, none)
                 losses.append(float(found))
         figures = {"held_out_loss": float(np.mean(losses))}
@@ -102,26 +106,69 @@ class UnetJob:
     ) -> torch.Tensor:
         import torch
 
-        unet, scheduler = self.pipeline.unet, self.pipeline.scheduler
-        device = unet.device
-        clean = torch.from_numpy(np.asarray(latents.maps[indices], np.float32))
-        condition = torch.from_numpy(np.asarray(latents.masks[indices], np.float32))
+        scheduler, device = self.pipeline.scheduler, generator.device
+        clean, condition, places, tokens = self._batch(latents, indices, device)
         condition = condition * (~without_mask).float()[:, None, None, None]
-        noise = torch.randn(clean.shape, generator=generator)
+        noise = torch.randn(clean.shape, generator=generator, device=device)
         noisy = scheduler.add_noise(clean, noise, times)
         velocity = scheduler.config.prediction_type == "v_prediction"
         goal = scheduler.get_velocity(clean, noise, times) if velocity else noise
-        weight = snr_weight(scheduler.alphas_cumprod[times], velocity).to(device)
-        tokens = self.tokens[id(latents)][indices].clone()
-        tokens[without_text] = self.empty
-        found = unet(
-            torch.cat([noisy, condition], 1).to(device),
-            times.to(device),
-            self.pipeline.text_encoder(tokens.to(device))[0],
-        ).sample
-        places = torch.from_numpy(latents.places[indices]).to(device).float()
-        error = (found.float() - goal.to(device)).square().mean(1)
+        weight = snr_weight(scheduler.alphas_cumprod.to(device)[times], velocity)
+        tokens = torch.where(without_text[:, None], self.empty.to(device), tokens)
+        told = self.pipeline.text_encoder(tokens)[0]
+        found = self._denoised(torch.cat([noisy, condition], 1), times, told)
+        error = (found.float() - goal).square().mean(1)
         return (weight * (places * error).sum((1, 2))).sum() / places.sum()
+
+    def _batch(
+        self, latents: Latents, indices: NDArray, device: torch.device
+    ) -> tuple[torch.Tensor, ...]:
+        """Return maps, masks, places and tokens, of latents that are kept where they fit."""
+        import torch
+
+        if id(latents) not in self._held:
+            arrays = latents.maps, latents.masks, latents.places
+            room = device.type == "cuda" and (
+                sum(a.nbytes for a in arrays) < ROOM * torch.cuda.mem_get_info(device)[0]
+            )
+            home = device if room else torch.device("cpu")
+            tensors = *(torch.from_numpy(a) for a in arrays), self._words[id(latents)]
+            self._held[id(latents)] = tuple(t.to(home) for t in tensors)
+        held = self._held[id(latents)]
+        rows = torch.from_numpy(indices).to(held[0].device)
+        maps, masks, places, tokens = (t[rows].to(device) for t in held)
+        return maps.float(), masks.float(), places.float(), tokens
+
+    def _denoised(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Return what the UNet predicts of latents, times and prompt."""
+        import torch
+
+        unet = self.pipeline.unet
+        if not (unet.training and inputs[0].is_cuda and "text_encoder" in self.modules):
+            return unet(*inputs).sample
+        if self._denoise is None:  # a small network waits for its launches: they become one
+            examples = tuple(x.detach().clone().requires_grad_(x.requires_grad) for x in inputs)
+            self._denoise = torch.cuda.make_graphed_callables(
+                _denoiser(unet), examples, allow_unused_input=True
+            )
+        return self._denoise(*inputs)
+
+
+def _denoiser(unet: Any) -> Any:
+    """Return a module that calls the UNet and returns its sample."""
+    import torch
+
+    class Denoiser(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unet = unet
+
+        def forward(
+            self, noisy: torch.Tensor, times: torch.Tensor, told: torch.Tensor
+        ) -> torch.Tensor:
+            return self.unet(noisy, times, told).sample
+
+    return Denoiser()
 
 
 def snr_weight(alphas: torch.Tensor, velocity: bool) -> torch.Tensor:
@@ -195,8 +242,9 @@ def balance_input(unet: Any, latents: Latents) -> None:
 
     count = latents.masks.shape[1]
     spread = np.asarray(latents.masks[:256], np.float32).std(axis=(0, 2, 3))
+    scale = torch.from_numpy(spread.clip(1e-3)).to(unet.device)
     with torch.no_grad():
-        unet.conv_in.weight[:, -count:] /= torch.from_numpy(spread.clip(1e-3))[:, None, None]
+        unet.conv_in.weight[:, -count:] /= scale[:, None, None]
 
 
 def add_lora(unet: Any, rank: int) -> None:

@@ -67,7 +67,7 @@ class VaeJob:
         cut = _crop(torch.from_numpy(both), generator).to(self.vae.device)
         images, slopes_t = cut[:, :3], cut[:, 3:]
         latents = encode_images(self.vae, images)
-        noise = NOISE * torch.randn(latents.shape, generator=generator).to(latents.device)
+        noise = NOISE * torch.randn(latents.shape, generator=generator, device=generator.device)
         error = self.vae.decode(latents + noise).sample - images
         weight = torch.ones_like(images)
         weight[split:] = PICTURE_WEIGHT
@@ -188,7 +188,8 @@ def _crop(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
     height, width = images.shape[-2:]
     side = min(CROP, height, width)
-    i = int(torch.randint(height - side + 1, (), generator=generator))
-    j = int(torch.randint(width - side + 1, (), generator=generator))
+    on = generator.device
+    i = int(torch.randint(height - side + 1, (), generator=generator, device=on))
+    j = int(torch.randint(width - side + 1, (), generator=generator, device=on))
     cut = images[..., i : i + side, j : j + side]
-    return cut.flip(-1) if torch.rand((), generator=generator) < 0.5 else cut
+    return cut.flip(-1) if torch.rand((), generator=generator, device=on) < 0.5 else cut
