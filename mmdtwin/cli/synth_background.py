@@ -60,10 +60,10 @@ def background(
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Of denoising.")] = 20,
     guidance: Annotated[
         float, typer.Option(min=1.0, max=30.0, help="How much to heed the prompt; 1: as learnt.")
-    ] = 2.0,
+    ] = 1.5,
     image_guidance: Annotated[
         float, typer.Option(min=1.0, max=30.0, help="How much to heed the mask; 1: as learnt.")
-    ] = 1.0,
+    ] = 1.5,
     scheduler: Annotated[Scheduler, typer.Option(help="Of denoising.")] = Scheduler.ddim,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:

@@ -22,6 +22,7 @@ from mmdtwin.errors import UserError
 from mmdtwin.files import digest, replacing, writable_dir, write_json
 from mmdtwin.synth.background.classes import MaskStack, pack, unpack
 from mmdtwin.synth.background.maps import decode, encode
+from mmdtwin.synth.background.sampling import GUIDANCE, IMAGE_GUIDANCE
 
 if TYPE_CHECKING:
     from mmdtwin.synth.background.generator import BackgroundGenerator, GeneratedMaps
@@ -54,8 +55,8 @@ class Request:
     size: int = 256
     field: float = 0.15
     steps: int = 20
-    guidance: float = 2.0
-    image_guidance: float = 1.0
+    guidance: float = GUIDANCE
+    image_guidance: float = IMAGE_GUIDANCE
     scheduler: str = "ddim"
 
 

@@ -21,13 +21,18 @@ from mmdtwin.synth.background.maps import decode
 from mmdtwin.synth.background.memory import check_memory
 from mmdtwin.synth.background.model import require_diffusion
 from mmdtwin.synth.background.placing import completed
-from mmdtwin.synth.background.sampling import SCHEDULERS, draw, make_scheduler
+from mmdtwin.synth.background.sampling import (
+    GUIDANCE,
+    IMAGE_GUIDANCE,
+    SCHEDULERS,
+    draw,
+    make_scheduler,
+)
 from mmdtwin.synth.background.vocabulary import unknown_words
 
 FIELD = 0.15  # m at the isocentre that a background shows, unless told otherwise
 SIZES = (64, 2048)  # px, smallest and largest side of a background
 STEPS = 20
-GUIDANCE, IMAGE_GUIDANCE = 2.0, 1.0
 BATCH = 16  # drawn at a time
 THIN = 0.25  # share of a pixel that metal or a channel must cover to be in a coarser mask
 

@@ -107,8 +107,8 @@ def test_everything_that_decides_a_background_is_in_its_key():
         *(
             item_key(Request(**{**vars(REQUEST), key: value}), mask, 0, "a")
             for key, value in {
-                "prompt": "limb", "size": 65, "field": 0.2, "steps": 3, "guidance": 1.5,
-                "image_guidance": 1.5, "scheduler": "lcm",
+                "prompt": "limb", "size": 65, "field": 0.2, "steps": 3, "guidance": 3.0,
+                "image_guidance": 2.5, "scheduler": "lcm",
             }.items()
         ),
     }  # fmt: skip
