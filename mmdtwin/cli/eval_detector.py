@@ -15,18 +15,25 @@ SETTINGS = "dataset.json"
 
 
 def detector(
-    truth: Annotated[
-        Path, typer.Option(help="COCO annotations, or a folder of `synth dataset`: its val split.")
-    ],
     predictions: Annotated[
         Path, typer.Option(help="COCO results: image_id, score, bbox; centroid, segmentation.")
     ],
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="COCO annotations, or a folder of `synth dataset`: its val or test split."
+        ),
+    ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(help="Labels that ship: mmd-xray-v1; see `synth benchmark`.")
+    ] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = (
         None
     ),
 ) -> None:
     """Score predictions of any tool: recall, precision, errors, by how visible devices are.
 
+    Needs --truth or --benchmark.
     Those that are given count: leave out what lies below your detector's threshold.
     """
     from rich.console import Console
@@ -38,11 +45,8 @@ def detector(
 
     if json_path is not None:
         writable_file(json_path, "--json")
-    cells = _cells(truth)
-    labels = read_json(truth / "coco-val.json" if truth.is_dir() else truth, "--truth")
+    labels, cells = _labels(truth, benchmark)
     results = read_json(predictions, "--predictions")
-    if not isinstance(labels, dict) or not {"images", "annotations"} <= labels.keys():
-        raise UserError(f"--truth {truth}: is no file of COCO annotations")
     if not isinstance(results, list):
         raise UserError(f"--predictions {predictions}: must be a list of COCO results")
     found = scores(match(labels, results), cells)
@@ -57,15 +61,32 @@ def detector(
         write_json(json_path, found)
 
 
-def _cells(truth: Path) -> dict[str, Any] | None:
-    """Return the grid that a dataset was drawn for, by the names of its labels' facts."""
+def _labels(
+    truth: Path | None, benchmark: str | None
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return COCO's annotations, and the grid that they were drawn for, by its facts' names."""
+    from mmdtwin.errors import UserError
     from mmdtwin.perception.scoring.match import read_json
 
+    if (truth is None) == (benchmark is None):
+        raise UserError("eval detector: give --truth or --benchmark, one of them")
+    if benchmark is not None:
+        from mmdtwin.synth.dataset.benchmark import labels, order
+
+        return labels(benchmark), _grid(order(benchmark).config.cells.model_dump())
+    assert truth is not None
+    split = "test" if (truth / "coco-test.json").is_file() else "val"
+    found = read_json(truth / f"coco-{split}.json" if truth.is_dir() else truth, "--truth")
+    if not isinstance(found, dict) or not {"images", "annotations"} <= found.keys():
+        raise UserError(f"--truth {truth}: is no file of COCO annotations")
     settings = (truth if truth.is_dir() else truth.parent) / SETTINGS
     if not settings.is_file():
-        return None
-    grid = read_json(settings, "dataset")["config"]["cells"]
-    return {fact: grid[name] for fact, name in CELLS.items()}
+        return found, None
+    return found, _grid(read_json(settings, "dataset")["config"]["cells"])
+
+
+def _grid(cells: dict[str, Any]) -> dict[str, Any]:
+    return {fact: cells[name] for fact, name in CELLS.items()}
 
 
 def _table(found: dict[str, Any]) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from mmdtwin.cli.synth_background import background
+from mmdtwin.cli.synth_benchmark import benchmark
 from mmdtwin.cli.synth_dataset import dataset, show
 from mmdtwin.cli.synth_mask import mask
 
@@ -13,3 +14,4 @@ app.command()(background)
 app.command()(mask)
 app.command()(dataset)
 app.command()(show)
+app.command()(benchmark)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mmdtwin.synth.dataset.write import Order
 
 
 class Form(StrEnum):
@@ -41,6 +46,21 @@ def dataset(
     ] = None,
 ) -> None:
     """Write images with masks, COCO and YOLO labels; interrupted, the same command goes on."""
+    from mmdtwin.config import override, parse, read
+    from mmdtwin.config.randomisation import RandomisationConfig
+    from mmdtwin.synth.dataset.write import Order, write_dataset
+
+    data, where = read("randomisation", config)
+    drawn = parse(RandomisationConfig, override(data, assignments or []), where)
+    order = Order(drawn, count, seed, sequences, frames, form.value)
+    with image_progress(order) as progress:
+        write_dataset(order, out, workers, progress)
+    typer.echo(f"{order.images} images in {out}")
+
+
+@contextmanager
+def image_progress(order: Order) -> Iterator[Callable[[int], None]]:
+    """Say how much disk an order takes; yield what shows the number of images that are there."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -49,18 +69,11 @@ def dataset(
         TimeRemainingColumn,
     )
 
-    from mmdtwin.config import override, parse, read
-    from mmdtwin.config.randomisation import RandomisationConfig
-    from mmdtwin.synth.dataset.write import Order, write_dataset
-
-    data, where = read("randomisation", config)
-    drawn = parse(RandomisationConfig, override(data, assignments or []), where)
-    order = Order(drawn, count, seed, sequences, frames, form.value)
-    side = drawn.size
+    side = order.config.size
     typer.echo(
         f"{order.images} images of {side} x {side} px: about {order.disk / 1e9:.2f} GB", err=True
     )
-    start, first = time.perf_counter(), -1
+    start, first, last = time.perf_counter(), -1, 0
     columns = (
         TextColumn("images"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
@@ -69,15 +82,14 @@ def dataset(
         task = bar.add_task("images", total=order.images, rate="")
 
         def progress(done: int) -> None:
-            nonlocal first
-            first = done if first < 0 else first
+            nonlocal first, last
+            first, last = (done if first < 0 else first), done
             rate = (done - first) / (time.perf_counter() - start)
             bar.update(task, completed=done, rate=f"{rate:.1f} images/s")
 
-        write_dataset(order, out, workers, progress)
-    seconds = time.perf_counter() - start
-    made = order.images - max(first, 0)
-    typer.echo(f"wrote {made} images in {seconds:.1f} s ({made / seconds:.1f} a second) to {out}")
+        yield progress
+    seconds, made = time.perf_counter() - start, last - max(first, 0)
+    typer.echo(f"wrote {made} images in {seconds:.1f} s ({made / seconds:.1f} a second)")
 
 
 def show(

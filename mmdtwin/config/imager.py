@@ -20,7 +20,8 @@ class BackgroundConfig(Config):
     # file: a DICOM image (XA, RF), taken as soft tissue of the thickness that makes it as dark.
     # diffusion: one of a bank that a diffusion model has drawn, drawn per episode.
     thickness: PositiveFloat = 0.1  # m of soft tissue, for "flat"
-    # For "file"; for "diffusion", a folder of `mmdtwin synth background`, the shipped by default.
+    # For "file"; for "diffusion", a folder of `mmdtwin synth background`, or the name of a bank
+    # that ships; by default background-bank.
     path: str | None = None
     # For "file": m of soft tissue where it is brightest; 0 if the beam falls past the patient there
     thinnest: NonNegativeFloat = 0.0

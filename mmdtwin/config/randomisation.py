@@ -52,13 +52,18 @@ class CellsConfig(Config):
     contrast: tuple[PositiveFloat, ...]  # edges, Michelson
     size: tuple[PositiveFloat, ...]  # edges, m
     occluded: tuple[Share, ...]  # edges, share of the device's shadow
+    # Edges, Gy per frame; views take these in turn. Without, doses are drawn from `dose`.
+    dose: tuple[PositiveFloat, ...] | None = None
     why: str
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         for name, edges in (
-            ("contrast", self.contrast), ("size", self.size), ("occluded", self.occluded)
+            ("contrast", self.contrast), ("size", self.size), ("occluded", self.occluded),
+            ("dose", self.dose),
         ):  # fmt: skip
+            if edges is None:
+                continue
             if len(edges) < 2 or any(a >= b for a, b in pairwise(edges)):
                 raise ValueError(f"{name}: needs two or more edges that rise, not {list(edges)}")
         if self.contrast[-1] >= 1.0:
@@ -95,6 +100,7 @@ class RandomisationConfig(Config):
     """What varies from image to image."""
 
     source: str
+    split: str | None = None  # that all images are of; by default some views are for validation
     imager: str = "carm-fluoro"  # what is not drawn comes from this preset
     size: Annotated[int, Field(ge=64, le=2048)] = 512  # px, sides of images
     # Images that share background, beam and instruments; the rest is drawn anew in each.
@@ -105,6 +111,8 @@ class RandomisationConfig(Config):
     origin: ChoiceConfig  # where a device's shape comes from
     cutouts: str | None = None  # folder of images and masks of own devices, for "cut-out"
     background: ChoiceConfig
+    # Of "diffusion": a folder, or the name of one that ships (background-bank, benchmark-bank).
+    bank: str | None = None
     thickness: RangeConfig  # m of tissue, of flat backgrounds
     spectrum: ChoiceConfig
     dose: RangeConfig  # Gy per frame at the detector

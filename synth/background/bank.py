@@ -27,6 +27,8 @@ from mmdtwin.synth.background.sampling import GUIDANCE, IMAGE_GUIDANCE
 if TYPE_CHECKING:
     from mmdtwin.synth.background.generator import BackgroundGenerator, GeneratedMaps
 
+# Banks that ship: what the embedded model has drawn, and projections of what nothing is trained on.
+SHIPPED = ("background-bank", "benchmark-bank")
 INDEX = "bank.json"
 FORMAT = 1
 SHARD = 8  # backgrounds in a file, and lost at most when filling is interrupted
@@ -133,9 +135,9 @@ class Bank:
         return self[int(rng.integers(len(self)))]
 
 
-def shipped_bank() -> Path:
-    """Return the folder of the bank that ships with the package."""
-    return Path(str(resources.files("mmdtwin.synth") / "data" / "background-bank"))
+def shipped_bank(name: str = SHIPPED[0]) -> Path:
+    """Return the folder of a bank that ships with the package, one of `SHIPPED`."""
+    return Path(str(resources.files("mmdtwin.synth") / "data" / name))
 
 
 def fill_bank(

@@ -58,7 +58,7 @@ class Compositor:
         """Yield the composites of a view."""
         view_rng = stream(self.seed, "compositor-view", number)
         noise = stream(self.seed, "compositor-noise", number)
-        view = draw_view(self.config, view_rng, noise, self._background)
+        view = draw_view(self._of_view(number), view_rng, noise, self._background)
         for i in range(self.config.images_per_background):
             index = number * self.config.images_per_background + i
             rng = stream(self.seed, "compositor-image", index)
@@ -71,13 +71,22 @@ class Compositor:
         """Yield the frames of a sequence, each with the flow to the next; see `draw_sequence`."""
         view_rng = stream(self.seed, "compositor-sequence-view", number)
         noise = stream(self.seed, "compositor-sequence-noise", number)
-        view = draw_view(self.config, view_rng, noise, self._background)
+        view = draw_view(self._of_view(number), view_rng, noise, self._background)
         rng = stream(self.seed, "compositor-sequence", number)
         count = max(1, int(from_choice(rng, self.config.devices)))
         asked = self._devices(view, rng, count)
         for composite, flow in draw_sequence(self.config, view, asked, rng, frames):
             composite.about["view"] = number
             yield composite, flow
+
+    def _of_view(self, number: int) -> RandomisationConfig:
+        """Return the randomisation with the range of dose that a view's turn has."""
+        edges = self.config.cells.dose
+        if edges is None:
+            return self.config
+        k = number % (len(edges) - 1)
+        within = {"low": edges[k], "high": edges[k + 1], "log": True}
+        return self.config.model_copy(update={"dose": self.config.dose.model_copy(update=within)})
 
     def _devices(self, view: View, rng: np.random.Generator, count: int) -> list[Asked]:
         """Return so many devices, less those that fit nowhere."""

@@ -134,7 +134,9 @@ def draw_imager(
     """Draw an imager's configuration before a kind of background."""
     base = load(ImagerConfig, "imagers", config.imager)
     pitch = from_range(rng, config.pitch)
-    behind = {"kind": background, "thickness": from_range(rng, config.thickness)}
+    behind: dict[str, Any] = {"kind": background, "thickness": from_range(rng, config.thickness)}
+    if background == "diffusion":
+        behind["path"] = config.bank
     detector = {
         "rows": config.size,
         "columns": config.size,

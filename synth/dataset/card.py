@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from importlib import metadata
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from mmdtwin.config.randomisation import CellsConfig, RandomisationConfig
 from mmdtwin.files import replacing, write_json
+from mmdtwin.synth.background.bank import SHIPPED
 from mmdtwin.synth.compositor.draw import cell_of
-from mmdtwin.synth.dataset.coco import SPLITS, split_of
+from mmdtwin.synth.dataset.coco import Splits
 
 CARD, CROISSANT = "DATASET_CARD.md", "croissant.json"
+IMAGE_FORMS = {"png": ("image/png", ".png"), "dicom": ("application/dicom", ".dcm")}
 LICENCE = (
     "Radiograph, CT and generated backgrounds derive from one chest CT, LIDC-IDRI-0001 (Armato "
     "III, S. G., et al. (2015), Data From LIDC-IDRI, The Cancer Imaging Archive, "
@@ -38,23 +40,25 @@ def distribution(cells: CellsConfig, records: Sequence[dict[str, Any]]) -> NDArr
 
 
 def write_card(
-    folder: Path, config: RandomisationConfig, seed: int, records: Sequence[dict[str, Any]]
+    folder: Path, config: RandomisationConfig, seed: int, splits: Splits, form: str
 ) -> None:
-    """Write the card and the metadata."""
+    """Write the card and the metadata of a dataset whose images have a form, "png" or "dicom"."""
     with replacing(folder / CARD) as part:
-        part.write_text(_card(config, seed, records))
-    write_json(folder / CROISSANT, croissant(folder, len(records)))
+        part.write_text(_card(config, seed, splits))
+    write_json(folder / CROISSANT, croissant(folder, splits, form))
 
 
-def _card(config: RandomisationConfig, seed: int, records: Sequence[dict[str, Any]]) -> str:
+def _card(config: RandomisationConfig, seed: int, splits: Splits) -> str:
+    records = list(chain(*splits.values()))
     instances = [each for record in records for each in record["instances"]]
+    coco_files = ", ".join(f"`coco-{name}.json`" for name in splits)
     views = len({record["about"]["view"] for record in records})
-    splits = ", ".join(f"{s} {sum(split_of(r) == s for r in records)}" for s in SPLITS)
+    parts = ", ".join(f"{name} {len(part)}" for name, part in splits.items())
     cells = distribution(config.cells, records)
     lines = [
         "# Devices under X-ray",
         "",
-        f"{len(records)} images of {config.size} x {config.size} px ({splits}), "
+        f"{len(records)} images of {config.size} x {config.size} px ({parts}), "
         f"{len(instances)} devices, {views} views; seed {seed}; mmdtwin "
         f"{metadata.version('mmdtwin')}. Made by `mmdtwin synth dataset`: devices are fused into "
         "backgrounds in the attenuation domain, noise comes last.",
@@ -64,7 +68,7 @@ def _card(config: RandomisationConfig, seed: int, records: Sequence[dict[str, An
         "| `images/*.png` | 16 bits; grey levels of the detector, shifted up to fill them |",
         "| `masks/*.png` | number of the device at each pixel, from 1; 0 where there is none |",
         "| `flow/*.png` | of sequences, px to the next frame, as KITTI has it |",
-        "| `coco-train.json`, `coco-val.json` | COCO: run lengths, boxes, keypoints and facts |",
+        f"| {coco_files} | COCO: run lengths, boxes, keypoints and facts |",
         "| `data.yaml`, `labels/*.txt` | YOLO, segments |",
         "| `shards/*.json` | everything that is known, with checksums |",
         "| `dataset.json` | configuration |",
@@ -80,7 +84,7 @@ def _card(config: RandomisationConfig, seed: int, records: Sequence[dict[str, An
         "## Limits",
         "",
         "- One patient: what is learnt here says nothing about how anatomy varies. The part of "
-        "the CT above z = 250 mm (shoulders, neck) is in none of the backgrounds.",
+        f"the CT above z = 250 mm (shoulders, neck) is {_slab(config)}.",
         "- Images of one view share background, beam and instruments; splits keep views apart.",
         "- A label tells where a device is, also where noise hides it: `d_prime` says how visible "
         "it is.",
@@ -91,6 +95,13 @@ def _card(config: RandomisationConfig, seed: int, records: Sequence[dict[str, An
         "",
     ]
     return "\n".join(lines)
+
+
+def _slab(config: RandomisationConfig) -> str:
+    """Return where the slab is that nothing is trained on."""
+    if config.bank == SHIPPED[1]:
+        return "behind all that are of the CT: train on none of this"
+    return "in none of the backgrounds"
 
 
 def _table(cells: CellsConfig, counts: NDArray[np.int_]) -> list[str]:
@@ -105,8 +116,10 @@ def _table(cells: CellsConfig, counts: NDArray[np.int_]) -> list[str]:
     return rows
 
 
-def croissant(folder: Path, count: int) -> dict[str, Any]:
+def croissant(folder: Path, splits: Splits, form: str = "png") -> dict[str, Any]:
     """Return Croissant 1.0 metadata (mlcommons.org/croissant) of a dataset in a folder."""
+    count = sum(map(len, splits.values()))
+    forms = {"images": IMAGE_FORMS[form], "masks": IMAGE_FORMS["png"]}
     files = [
         {
             "@type": "cr:FileObject",
@@ -116,17 +129,17 @@ def croissant(folder: Path, count: int) -> dict[str, Any]:
             "encodingFormat": "application/json",
             "sha256": hashlib.sha256((folder / f"coco-{split}.json").read_bytes()).hexdigest(),
         }
-        for split in SPLITS
+        for split in splits
     ]
     sets = [
         {
             "@type": "cr:FileSet",
             "@id": kind,
             "name": kind,
-            "encodingFormat": "image/png",
-            "includes": f"{kind}/*.png",
+            "encodingFormat": mime,
+            "includes": f"{kind}/*{suffix}",
         }
-        for kind in ("images", "masks")
+        for kind, (mime, suffix) in forms.items()
     ]
     return {
         "@context": {
@@ -166,7 +179,7 @@ def croissant(folder: Path, count: int) -> dict[str, Any]:
                             "extract": {"fileProperty": "content"},
                         },
                     }
-                    for kind in ("images", "masks")
+                    for kind in forms
                 ],
             }
         ],

@@ -10,8 +10,10 @@ from mmdtwin.config.randomisation import DEVICES
 from mmdtwin.files import write_json
 from mmdtwin.synth.compositor.labels import KEYPOINTS
 
-SPLITS = ("train", "val")
+TRAIN, VAL = "train", "val"
 VALIDATION = 10  # one view in so many
+Record = dict[str, Any]  # what is known of an image
+Splits = dict[str, list[Record]]
 CATEGORIES = tuple(enumerate(DEVICES, 1))
 # What COCO has no place for, kept under the same names.
 FACTS = (
@@ -20,12 +22,25 @@ FACTS = (
 )  # fmt: skip
 
 
-def split_of(record: dict[str, Any]) -> str:
-    """Return the split of an image: images of one view, or sequence, are never in two."""
-    return SPLITS[record["about"]["view"] % VALIDATION == VALIDATION - 1]
+def splits_of(records: Sequence[Record], only: str | None = None) -> Splits:
+    """Return the records of each split; images of one view, or sequence, are never in two.
+
+    Parameters
+    ----------
+    records : sequence of dict
+    only : str, optional
+        The split that all are of; by default one view in ten is for validation.
+    """
+    if only is not None:
+        return {only: list(records)}
+    found: Splits = {TRAIN: [], VAL: []}
+    for record in records:
+        last = record["about"]["view"] % VALIDATION == VALIDATION - 1
+        found[VAL if last else TRAIN].append(record)
+    return found
 
 
-def coco(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def coco(records: Iterable[Record]) -> dict[str, Any]:
     """Return COCO's annotations of images.
 
     `segmentation` holds run lengths, exact for every shape; `polygons` the outlines, if it has no
@@ -81,8 +96,7 @@ def coco(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def write_coco(folder: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Write `coco-train.json` and `coco-val.json`."""
-    for split in SPLITS:
-        chosen = [record for record in records if split_of(record) == split]
-        write_json(folder / f"coco-{split}.json", coco(chosen))
+def write_coco(folder: Path, splits: Splits) -> None:
+    """Write `coco-SPLIT.json` of each split."""
+    for split, records in splits.items():
+        write_json(folder / f"coco-{split}.json", coco(records))

@@ -17,7 +17,7 @@ from mmdtwin.files import digest, writable_dir, write_json
 from mmdtwin.synth.compositor.compositor import Compositor
 from mmdtwin.synth.compositor.simulated import SCENARIOS, shapes
 from mmdtwin.synth.dataset.card import write_card
-from mmdtwin.synth.dataset.coco import write_coco
+from mmdtwin.synth.dataset.coco import splits_of, write_coco
 from mmdtwin.synth.dataset.shards import (
     DISK_FULL,
     FLOWS,
@@ -140,10 +140,11 @@ def write_dataset(
             "same command again"
         ) from error
     records = [r for name in order.shards for r in read_shard(folder, name)]
-    write_coco(folder, records)
+    splits = splits_of(records, order.config.split)
+    write_coco(folder, splits)
     if order.form == "png":  # YOLO's loaders read no DICOM
-        write_yolo(folder, records)
-    write_card(folder, order.config, order.seed, records)
+        write_yolo(folder, splits)
+    write_card(folder, order.config, order.seed, splits, order.form)
     return folder
 
 

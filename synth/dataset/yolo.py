@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +13,27 @@ from scipy.ndimage import binary_fill_holes
 from mmdtwin.config.randomisation import DEVICES
 from mmdtwin.files import replacing
 from mmdtwin.synth.compositor.outline import decoded, polygons
-from mmdtwin.synth.dataset.coco import SPLITS, split_of
+from mmdtwin.synth.dataset.coco import Splits
 
 LABELS = "labels"
 
 
-def write_yolo(folder: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Write `labels/*.txt`, `train.txt`, `val.txt` and `data.yaml`.
+def write_yolo(folder: Path, splits: Splits) -> None:
+    """Write `labels/*.txt`, `SPLIT.txt` of each split and `data.yaml`.
 
     A line holds the class and one outline, as shares of the image's sides. Of a device in several
     parts the largest is given, and holes are filled: the format has neither.
     """
     (folder / LABELS).mkdir(exist_ok=True)
-    for record in records:
+    for record in chain(*splits.values()):
         lines = [_line(record, each) for each in record["instances"]]
         name = Path(record["file"]).with_suffix(".txt").name
         with replacing(folder / LABELS / name) as part:
             part.write_text("".join(f"{line}\n" for line in lines))
-    for split in SPLITS:
-        chosen = [f"./{r['file']}\n" for r in records if split_of(r) == split]
+    for split, records in splits.items():
         with replacing(folder / f"{split}.txt") as part:
-            part.write_text("".join(chosen))
-    data = {"path": ".", **{split: f"{split}.txt" for split in SPLITS},
+            part.write_text("".join(f"./{record['file']}\n" for record in records))
+    data = {"path": ".", **{split: f"{split}.txt" for split in splits},
             "names": dict(enumerate(DEVICES))}  # fmt: skip
     with replacing(folder / "data.yaml") as part:
         part.write_text(yaml.safe_dump(data, sort_keys=False))

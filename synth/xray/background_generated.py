@@ -12,7 +12,7 @@ from mmdtwin.errors import UserError
 from mmdtwin.frame import Projection
 from mmdtwin.geometry import Image
 from mmdtwin.seeding import stream
-from mmdtwin.synth.background.bank import Bank, shipped_bank
+from mmdtwin.synth.background.bank import SHIPPED, Bank, shipped_bank
 from mmdtwin.synth.background.fine_structure import refine
 from mmdtwin.synth.background.maps import MATERIALS
 from mmdtwin.synth.xray.background import Background, Pose, resampled
@@ -66,4 +66,4 @@ def _smoothed(image: Image, scale: float) -> Image:
 
 @lru_cache(maxsize=4)
 def _open(path: str | None) -> Bank:
-    return Bank(path if path is not None else shipped_bank())
+    return Bank(shipped_bank(path or SHIPPED[0]) if path in (None, *SHIPPED) else path)

@@ -83,12 +83,13 @@ def slab_pairs(count: int, seed: int) -> StoredPairs:
     rng = stream(seed, "background-other-slab")
 
     def views() -> View:
-        return _slab_view(rng)
+        return slab_view(rng)
 
     return _stored(f"slab-{_key(count, seed)}", count, rng, views)
 
 
-def _slab_view(rng: np.random.Generator) -> View:
+def slab_view(rng: np.random.Generator) -> View:
+    """Project the test slab at a random pose."""
     matter = _slab_matter()
     side = round(SLAB_SPAN / VIEW_PIXEL)
     while True:
