@@ -38,6 +38,10 @@ def dataset(
     frames: Annotated[int, typer.Option(min=2, max=9999, help="Of each sequence.")] = 16,
     form: Annotated[Form, typer.Option("--format", help="Of the images.")] = Form.png,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster that makes them; 'local': of this machine."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder; what is there already is kept.")] = Path(
         "runs/dataset"
     ),
@@ -54,7 +58,7 @@ def dataset(
     drawn = parse(RandomisationConfig, override(data, assignments or []), where)
     order = Order(drawn, count, seed, sequences, frames, form.value)
     with image_progress(order) as progress:
-        write_dataset(order, out, workers, progress)
+        write_dataset(order, out, workers, progress, ray)
     typer.echo(f"{order.images} images in {out}")
 
 

@@ -17,7 +17,7 @@ from mmdtwin.errors import UserError
 from mmdtwin.files import replacing, write_json
 from mmdtwin.synth.compositor.compose import Composite
 
-IMAGES, MASKS, FLOWS, RECORDS = "images", "masks", "flow", "shards"
+FOLDERS = IMAGES, MASKS, FLOWS, RECORDS = "images", "masks", "flow", "shards"
 FORMAT = 1
 DEPTH = 16  # bits of the files
 LEVEL = 1  # of PNG's compression: higher ones are slower and hardly smaller, for noise

@@ -17,6 +17,7 @@ from mmdtwin.files import digest, writable_dir, write_json
 from mmdtwin.synth.compositor.compositor import Compositor
 from mmdtwin.synth.compositor.simulated import SCENARIOS, shapes
 from mmdtwin.synth.dataset.card import write_card
+from mmdtwin.synth.dataset.cluster import made_by_cluster
 from mmdtwin.synth.dataset.coco import splits_of, write_coco
 from mmdtwin.synth.dataset.shards import (
     DISK_FULL,
@@ -98,6 +99,7 @@ def write_dataset(
     folder: str | Path,
     workers: int = 1,
     progress: Callable[[int], None] | None = None,
+    cluster: str | None = None,
 ) -> Path:
     """Write a dataset; shards that are there, and whole, are kept.
 
@@ -111,6 +113,8 @@ def write_dataset(
         Processes.
     progress : callable, optional
         Called with the number of images that are there.
+    cluster : str, optional
+        Address of a Ray cluster that makes the shards, in place of processes here.
 
     Raises
     ------
@@ -129,7 +133,12 @@ def write_dataset(
         for kind in SCENARIOS:
             shapes(kind)  # before there are workers, which would all make them
     try:
-        for name in _made(order, folder, missing, workers):
+        made = (
+            _made(order, folder, missing, workers)
+            if cluster is None
+            else made_by_cluster(order, folder, missing, cluster, make_shard)
+        )
+        for name in made if missing else ():
             done += order.shards[name]
             report(done)
     except OSError as error:

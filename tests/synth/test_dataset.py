@@ -24,6 +24,7 @@ from mmdtwin.config.randomisation import DEVICES, RandomisationConfig
 from mmdtwin.errors import UserError
 from mmdtwin.synth.dataset import shards
 from mmdtwin.synth.dataset import write as writing
+from mmdtwin.synth.dataset.cluster import made_by_cluster
 from mmdtwin.synth.dataset.shards import read_flow, read_image, read_records
 from mmdtwin.synth.dataset.write import VIEWS as SHARD_VIEWS
 from mmdtwin.synth.dataset.write import Order, write_dataset
@@ -234,3 +235,28 @@ def test_commands(tmp_path):
     assert shown.exit_code == 0, shown.output
     assert cv2.imread(str(out / "contact-sheet.png")).shape == (320, 6 * 320, 3)
     assert (out / "distribution.png").stat().st_size > 10_000
+
+
+def test_a_cluster_writes_the_same_bytes(made, tmp_path):
+    """On Ray, of which a worker is killed in its first task."""
+    pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    folder, marker = tmp_path / "ray", tmp_path / "killed"
+    wanted = order()
+
+    def deadly(each, name, out):
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return writing.make_shard(each, name, out)
+
+    writing._open(folder, wanted)
+    found = list(made_by_cluster(wanted, folder, list(wanted.shards), "local", deadly))
+    assert sorted(found) == sorted(wanted.shards)
+    assert marker.exists()
+    assert sums(write_dataset(wanted, folder, cluster="local")) == sums(made)
+
+
+def test_a_cluster_that_is_not_there_is_said(tmp_path):
+    pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    with pytest.raises(UserError, match=r"--ray 127\.0\.0\.1:1: cannot be reached"):
+        write_dataset(order(), tmp_path, cluster="127.0.0.1:1")
