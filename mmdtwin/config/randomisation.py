@@ -88,6 +88,14 @@ class CollimatorRangeConfig(Config):
     why: str
 
 
+class LagRangeConfig(Config):
+    """A part of the signal that comes out late: what sequences drag along."""
+
+    share: RangeConfig  # of the signal
+    time: RangeConfig  # s, within which it falls to 1/e
+    why: str
+
+
 class MotionConfig(Config):
     """How devices and anatomy of sequences move."""
 
@@ -122,6 +130,7 @@ class RandomisationConfig(Config):
     electronic_noise: RangeConfig  # absorbed quanta, rms
     gain_error: RangeConfig
     dead_pixels: RangeConfig
+    lag: LagRangeConfig
     curve: ChoiceConfig  # of the display
     gamma: RangeConfig  # of the display, for "gamma"
     edge_enhancement: RangeConfig

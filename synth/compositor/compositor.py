@@ -63,6 +63,7 @@ class Compositor:
             index = number * self.config.images_per_background + i
             rng = stream(self.seed, "compositor-image", index)
             count = int(from_choice(rng, self.config.devices))
+            view.imager.begin()
             found = compose(view, self._devices(view, rng, count), float(i))
             found.about["view"] = number
             yield found

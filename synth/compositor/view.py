@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmdtwin.config.base import load
-from mmdtwin.config.imager import CollimatorConfig, ImagerConfig
+from mmdtwin.config.imager import CollimatorConfig, ImagerConfig, LagConfig
 from mmdtwin.config.randomisation import RandomisationConfig
 from mmdtwin.frame import Projection
 from mmdtwin.geometry import Array, transform
@@ -137,7 +137,7 @@ def draw_imager(
     behind: dict[str, Any] = {"kind": background, "thickness": from_range(rng, config.thickness)}
     if background == "diffusion":
         behind["path"] = config.bank
-    detector = {
+    detector: dict[str, Any] = {
         "rows": config.size,
         "columns": config.size,
         "pitch": pitch,
@@ -146,6 +146,8 @@ def draw_imager(
         "gain_error": from_range(rng, config.gain_error),
         "dead_pixels": from_range(rng, config.dead_pixels),
     }
+    late = LagConfig(share=from_range(rng, config.lag.share), time=from_range(rng, config.lag.time))
+    detector["lag"] = (late,) if late.share > 0.0 else ()
     display = {
         "curve": from_choice(rng, config.curve),
         "gamma": from_range(rng, config.gamma),

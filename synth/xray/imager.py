@@ -165,6 +165,10 @@ class Imager:
         """Expose one frame of the world as it is now; as `expose`."""
         return self.expose([world.scene()], seq)
 
+    def begin(self) -> None:
+        """Begin another run: nothing of past frames lags, exposure control starts afresh."""
+        self._last = None
+
     def expose(self, scenes: Sequence[Scene], seq: int = 0) -> Frame:
         """Expose one frame of the moments of one pulse.
 

@@ -34,6 +34,12 @@ def randomisation(**changes):
     return parse(RandomisationConfig, data | changes, "test")
 
 
+def lag(share):
+    both = {"share": share, "time": 0.1}
+    ranges = {name: {"low": x, "high": x, "why": "test"} for name, x in both.items()}
+    return ranges | {"why": "test"}
+
+
 def view(dose=250e-9, noise=0, **changes):
     """A flat view without instruments, focal spot and gain errors."""
     config = load(ImagerConfig, "imagers", "flat-phantom")
@@ -225,9 +231,9 @@ def test_bad_ranges_are_refused(change, message):
         randomisation(**change)
 
 
-def smooth(image):
-    """Without most of its noise: the tube cannot give a dose that has none."""
-    return cv2.GaussianBlur(image.astype(np.float32), (0, 0), 2.5)
+def clear(composite):
+    """What arrives without noise and devices."""
+    return composite.view.imager.arriving([composite.view.scene(0.0)]).mean.copy()
 
 
 def test_flow_is_how_the_images_move():
@@ -247,23 +253,20 @@ def test_flow_is_how_the_images_move():
         edge_enhancement={"low": 0.0, "high": 0.0, "why": "plain"},
         collimator={"share": 0.0, "opening": {"low": 0.5, "high": 0.9, "why": ""}, "why": ""},
         vessel_contrast=VESSELS | {"share": 0.0},
+        lag=lag(0.0),
     )
     moved = []
     for number in range(6):
         frames = list(Compositor(config, 2).sequence(number, 5))
         for (before, flow), (after, _) in pairwise(frames):
-            v, u = np.indices(before.image.shape).astype(np.float32)
-            kind = (cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101)
-            first, second = (smooth(c.image) for c in (before, after))
-            back = cv2.remap(second, u + flow[..., 0], v + flow[..., 1], *kind)
-            inside = (slice(16, -16), slice(16, -16))
-            clear = np.ones(before.image.shape, bool)
-            for each in (*before.instances, *after.instances):
-                r = each.footprint.roi
-                clear[max(r[0] - 12, 0) : r[1] + 12, max(r[2] - 12, 0) : r[3] + 12] = False
-            off, still = ((x - first)[inside][clear[inside]] for x in (back, second))
-            if np.abs(flow[clear]).max() > 1.5:
-                assert off.std() < 0.7 * still.std()  # heel and scatter stay where they are
+            shift = np.median(flow.reshape(-1, 2), axis=0)  # of the anatomy, which is most of it
+            if np.hypot(*shift) > 0.8:
+                v, u = np.indices(before.image.shape).astype(np.float32)
+                first, second = clear(before), clear(after)
+                at = (u + np.float32(shift[0]), v + np.float32(shift[1]))
+                back = cv2.remap(second, *at, cv2.INTER_CUBIC, None, cv2.BORDER_REFLECT_101)
+                off, still = ((x - first)[16:-16, 16:-16].std() for x in (back, second))
+                assert off < 0.2 * still  # heel and scatter stay where they are
             for a, b in zip(before.instances, after.instances, strict=False):
                 if a.facts["size"] != b.facts["size"]:
                     continue
@@ -275,3 +278,29 @@ def test_flow_is_how_the_images_move():
                     step = flow[rows, columns].mean(axis=0)
                     moved.append(np.hypot(cu + step[0] - du, cv + step[1] - dv))
     assert len(moved) > 8 and np.median(moved) < 0.1 and max(moved) < 0.5, moved
+
+
+def test_doses_are_taken_in_turn():
+    """What is asked of the tube; it may not be able to give so much behind thick tissue."""
+    edges = (20e-9, 60e-9, 200e-9, 500e-9)
+    cells = read("randomisation", "default")[0]["cells"] | {"dose": edges}
+    compositor = Compositor(randomisation(cells=cells), seed=2)
+    for number in (0, 1, 2, 3):
+        low, high = edges[number % 3 : number % 3 + 2]
+        for composite in compositor.view(number):
+            assert low <= composite.view.imager.config.exposure.detector_dose <= high
+
+
+def test_lag_drags_in_sequences_alone():
+    """The same draws with and without: a still has nothing of the one before, a frame has."""
+    images = []
+    for share in (0.0, 0.3):
+        compositor = Compositor(randomisation(lag=lag(share)), seed=5)
+        stills = [composite.image for composite in compositor.view(0)]
+        moving = [composite.image for composite, _ in compositor.sequence(0, 3)]
+        images.append((stills, moving))
+    (still, moving), (late_still, late_moving) = images
+    for plain, late in zip(still, late_still, strict=True):
+        assert np.abs(plain.astype(int) - late).max() <= 1  # rounding
+    assert np.abs(moving[0].astype(int) - late_moving[0]).max() <= 1
+    assert np.abs(moving[1].astype(int) - late_moving[1]).max() > 1

@@ -109,7 +109,11 @@ def against_radiographs(
     segmenter: Segmenter,
     seed: int,
 ) -> Iterator[Figure]:
-    """Print kernel and histogram distances of patches of -log T to real ones' (n, h, w)."""
+    """Print kernel and histogram distances of patches of -log T to real ones' (n, h, w).
+
+    Features are whitened on real patches of all kinds and projections together: on one radiograph
+    alone, whose patches are alike, whatever is not of it would be thousands of deviations away.
+    """
     rng = stream(seed, "background-radiographs")
     names = list(patches)
     truth = decode(held_out.encoded)
@@ -119,10 +123,11 @@ def against_radiographs(
         "projections": depth(truth),
         "noise alone": rng.normal(0.0, 1.0, shape).astype(np.float32),
     }
+    pool = [*patches.values(), sets["projections"]]
+    whiten = Whitening.of(np.concatenate([segmenter.features(images) for images in pool]))
     for name, real in patches.items():
         half = len(real) // 2
         known = segmenter.features(real[:half])
-        whiten = Whitening.of(known)
         others = {"itself": real[half:], **{n: patches[n] for n in names if n != name}, **sets}
         found = {
             k: (
