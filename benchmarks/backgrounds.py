@@ -171,7 +171,7 @@ def train(known: list[Shot], steps: int, seed: int, report: Callable[[str], None
         optimizer.step()
         schedule.step()
         if step % 50 == 49:
-            report(f"step {step + 1}/{steps}, loss {float(loss):.3f}")
+            report(f"step {step + 1}/{steps}, loss {float(loss.detach()):.3f}")
     return network.eval()
 
 
