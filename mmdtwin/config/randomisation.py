@@ -12,7 +12,7 @@ from mmdtwin.config.base import Config
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 DEVICES = ("sheet", "rod", "droplet", "helix", "stent", "bead")
 DISTRACTORS = ("guidewire", "catheter", "clip", "screw", "marker", "ruler")
-BACKGROUNDS = ("bank", "diffusion", "ct", "flat")
+BACKGROUNDS = ("bank", "diffusion", "ct", "flat", "file")
 CURVES = ("linear", "log", "gamma")
 
 
@@ -96,6 +96,14 @@ class LagRangeConfig(Config):
     why: str
 
 
+class FilesConfig(Config):
+    """Own DICOM images (XA, RF, CR, DX) as backgrounds."""
+
+    folder: str
+    thinnest: NonNegativeFloat = 0.0  # m of tissue where they are brightest
+    defaults: dict[str, float | str] = Field(default_factory=dict)  # for tags that they lack
+
+
 class MotionConfig(Config):
     """How devices and anatomy of sequences move."""
 
@@ -121,6 +129,7 @@ class RandomisationConfig(Config):
     background: ChoiceConfig
     # Of "diffusion": a folder, or the name of one that ships (background-bank, benchmark-bank).
     bank: str | None = None
+    files: FilesConfig | None = None  # for "file"
     thickness: RangeConfig  # m of tissue, of flat backgrounds
     spectrum: ChoiceConfig
     dose: RangeConfig  # Gy per frame at the detector
@@ -149,6 +158,8 @@ class RandomisationConfig(Config):
         _known("instrument", self.instrument, DISTRACTORS)
         if self.origin.weights.get("cut-out") and self.cutouts is None:
             raise ValueError("cutouts: name the folder that origin 'cut-out' draws from")
+        if self.background.weights.get("file") and self.files is None:
+            raise ValueError("files: name the folder that background 'file' draws from")
         for name in ("devices", "instruments"):
             for text in getattr(self, name).weights:
                 if not text.isdecimal() or int(text) > 8:

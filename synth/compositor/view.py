@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from mmdtwin.config.base import load
 from mmdtwin.config.imager import CollimatorConfig, ImagerConfig, LagConfig
 from mmdtwin.config.randomisation import RandomisationConfig
+from mmdtwin.errors import UserError
 from mmdtwin.frame import Projection
 from mmdtwin.geometry import Array, transform
 from mmdtwin.sim.scene import Scene
@@ -137,6 +139,10 @@ def draw_imager(
     behind: dict[str, Any] = {"kind": background, "thickness": from_range(rng, config.thickness)}
     if background == "diffusion":
         behind["path"] = config.bank
+    elif background == "file":
+        assert config.files is not None  # RandomisationConfig asks for it
+        behind |= config.files.model_dump(include={"thinnest", "defaults"})
+        behind["path"] = _draw_file(config.files.folder, rng)
     detector: dict[str, Any] = {
         "rows": config.size,
         "columns": config.size,
@@ -174,6 +180,16 @@ def draw_imager(
             "collimator": collimator,
         }
     )
+
+
+def _draw_file(folder: str, rng: np.random.Generator) -> str:
+    """Return the path of one of the files in a folder."""
+    files = sorted(p for p in Path(folder).glob("*") if p.is_file() and p.name[0] != ".")
+    if not files:
+        raise UserError(
+            f"randomisation.files.folder {folder}: no files there; name a folder of DICOM"
+        )
+    return str(files[int(rng.integers(len(files)))])
 
 
 def _cover(hiding: NDArray[np.bool_], body: Body, projection: Projection) -> None:

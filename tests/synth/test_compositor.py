@@ -21,9 +21,11 @@ from mmdtwin.synth.compositor.labels import footprint
 from mmdtwin.synth.compositor.outline import has_holes, polygons, run_lengths
 from mmdtwin.synth.compositor.view import View
 from mmdtwin.synth.xray.background import flat_background
+from mmdtwin.synth.xray.dicom_write import write_xa
 from mmdtwin.synth.xray.imager import Imager
 
 SIDE = 128  # px
+NONE = {"low": 0.0, "high": 0.0, "why": "none"}
 VESSELS = read("randomisation", "default")[0]["vessel_contrast"]
 
 
@@ -304,3 +306,28 @@ def test_lag_drags_in_sequences_alone():
         assert np.abs(plain.astype(int) - late).max() <= 1  # rounding
     assert np.abs(moving[0].astype(int) - late_moving[0]).max() <= 1
     assert np.abs(moving[1].astype(int) - late_moving[1]).max() > 1
+
+
+def test_own_images_are_backgrounds(tmp_path):
+    """DICOM files that this project has written, without devices, and the devices of another."""
+    empty = {"weights": {"0": 1}, "why": "own images"}
+    plain = {"curve": {"weights": {"linear": 1}, "why": "raw"}, "edge_enhancement": NONE}
+    source = Compositor(randomisation(devices=empty, lag=lag(0.0), **plain), seed=1)
+    for number in range(2):
+        composite = next(source.view(number))
+        write_xa(tmp_path / f"{number}.dcm", [composite.frame], composite.view.imager.config, "1")
+    own = {"weights": {"file": 1}, "why": "own"}
+    narrow = {"low": 0.1e-3, "high": 0.1e-3, "why": "files are smaller than images else"}
+    config = randomisation(background=own, files={"folder": str(tmp_path)}, pitch=narrow)
+    names = set()
+    for number in range(6):
+        for composite in Compositor(config, seed=2).view(number):
+            names.add(composite.about["background_name"])
+            assert composite.about["background"] == "file"
+            assert np.ptp(composite.image) > 0
+    assert names == {"0.dcm", "1.dcm"}
+    nowhere = {"folder": str(tmp_path / "no")}
+    with pytest.raises(UserError, match="no files there"):
+        next(Compositor(randomisation(background=own, files=nowhere), 1).view(0))
+    with pytest.raises(ConfigError, match="name the folder that background 'file'"):
+        randomisation(background=own)
