@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bodies, magnetics, xray
+from benchmarks import bodies, datasets, magnetics, xray
 from benchmarks.timing import per_call
 from mmdtwin.actuation import CoilCurrents
 from mmdtwin.config import load_scenario
@@ -106,7 +106,8 @@ def measure() -> dict[str, float]:
         rig.apply(CoilCurrents(currents, seq=rig.next_seq()))
     figures["loop_realtime_factor"] = (rig.clock.now() - t) / (time.perf_counter() - began)
     rig.disconnect()
-    return figures | magnetics.figures() | bodies.figures() | xray.figures()
+    parts = (magnetics, bodies, xray, datasets)
+    return figures | {name: value for part in parts for name, value in part.figures().items()}
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def model_card(record: dict[str, Any]) -> str:
         "A diffusers `StableDiffusionInstructPix2PixPipeline`: from a prompt and the picture of a "
         "class mask it draws maps of the thickness of soft tissue, bone, and contrast medium or "
         "metal along X-rays. Made by mmdtwin; load it with "
-        "`mmdtwin.synth.background.BackgroundGenerator`.",
+        "`mmdtwin.synth.BackgroundGenerator`.",
         "",
         f"- Weights: {weights}; half precision, safetensors.",
         f"- Base: {base}.",
