@@ -36,8 +36,8 @@ from mmdtwin.synth.dataset.yolo import write_yolo
 
 VIEWS = 8  # of still images in a shard
 FIRST_SEQUENCE, SEQUENCE_ROOM = 50_000_000, 10_000  # numbers of sequences' frames
-# Of an image's files, per pixel: noise of 12 bits at PNG's first level (measured), or raw.
-BYTES: dict[Form, float] = {"png": 1.05, "dicom": 2.02}
+# Of an image and its labels, per pixel: noise of 12 bits at PNG's first level (measured), or raw.
+BYTES: dict[Form, float] = {"png": 1.45, "dicom": 2.06}
 SETTINGS = "dataset.json"
 
 
