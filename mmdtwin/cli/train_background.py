@@ -85,7 +85,7 @@ def background(
     """
     from mmdtwin.files import writable_dir
     from mmdtwin.synth.background.directory import check_directory
-    from mmdtwin.synth.background.generator import embedded_model
+    from mmdtwin.synth.background.generator import check_device, embedded_model
     from mmdtwin.synth.background.model import require_diffusion
     from mmdtwin.synth.background.training.run import (
         UNET,
@@ -96,6 +96,7 @@ def background(
     )
 
     require_diffusion()
+    check_device(device)
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         check_directory(out)  # nothing else is replaced
     writable_dir(run, "--run")

@@ -51,11 +51,13 @@ def segmenter(
     """
     from mmdtwin.files import writable_dir
     from mmdtwin.synth.background.evaluate.segmenter import SCHEDULE, SegmenterJob, new_segmenter
+    from mmdtwin.synth.background.generator import check_device
     from mmdtwin.synth.background.model import require_diffusion
     from mmdtwin.synth.background.training.loop import train
     from mmdtwin.synth.background.training.run import make_accelerator
 
     require_diffusion()
+    check_device(device)
     writable_dir(run, "--run")
     path = run / f"background-segmenter-{kind.value}.safetensors" if out is None else out
     writable_dir(path.parent, "--out")

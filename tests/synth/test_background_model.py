@@ -494,3 +494,12 @@ def test_command_trains_from_a_folder_of_images(base, pairs, tmp_path):
     check_directory(tmp_path / "model")
     wrong = CliRunner().invoke(app, [*command[:-1], str(folder)])
     assert isinstance(wrong.exception, UserError) and "model_index.json" in str(wrong.exception)
+
+
+@pytest.mark.parametrize("what", ["background", "segmenter"])
+def test_device_that_is_not_there_is_refused_before_pairs_are_made(tmp_path, what):
+    run = tmp_path / "run"
+    result = CliRunner().invoke(app, ["train", what, "--device", "cuda:9", "--run", str(run)])
+    assert isinstance(result.exception, UserError)
+    assert "device 'cuda:9': not on this machine" in str(result.exception)
+    assert not run.exists()
