@@ -50,11 +50,11 @@ class Composite:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A device where it is to be, its shadow, and the contrast that was asked for."""
+    """A device where it is to be, its shadow, and the contrast asked for there, if any was."""
 
     device: Device
     footprint: Footprint
-    contrast: float
+    contrast: float | None
     size: float
 
 

@@ -97,7 +97,8 @@ def draw_sequence(
             device = each.device.placed(pose(k, i))
             there = footprint(device, projection)
             if there is not None:
-                seen.append((k, replace(each, device=device, footprint=there)))
+                contrast = each.contrast if i == 0 else None  # its material stays, all else moves
+                seen.append((k, replace(each, device=device, footprint=there, contrast=contrast)))
         moved = view.moved(shifts[i])
         composite = compose(moved, [each for _, each in seen], start + i * period)
         composite.about.update(patient=name, time=i * period, frame=i)

@@ -198,3 +198,19 @@ def test_study_keeps_what_is_not_its_own(small, tmp_path):
         write_study(small, tmp_path, 4)
     with pytest.raises(UserError, match="no shards"):
         write_study(tmp_path / "nothing", tmp_path / "out", 4)
+
+
+def test_contrasts_are_those_asked_for():
+    """Of the frames of a sequence the first is asked for: a device keeps its material."""
+    asked, had, later = [], [], 0
+    for each in benchmark.labels(NAME)["annotations"]:
+        number = each["image_id"]
+        if number >= FIRST_SEQUENCE and number % SEQUENCE_ROOM:
+            assert each["contrast"] is None
+            later += 1
+            continue
+        asked.append(each["contrast"])
+        had.append(each["contrast_object"])
+    off = np.abs(np.array(had) / asked - 1.0)
+    assert later > 500 and len(asked) > 2000
+    assert np.mean(off < 0.1) >= 0.95
