@@ -74,7 +74,7 @@ def background(
     from mmdtwin.synth.background.bank import Bank, Request, fill_bank
     from mmdtwin.synth.background.classes import read_mask
     from mmdtwin.synth.background.generator import BackgroundGenerator
-    from mmdtwin.synth.background.training.progress import progress_bar
+    from mmdtwin.training.progress import progress_bar
 
     if not prompt.strip():
         raise UserError("--prompt: is empty; say what to draw, e.g. 'chest, dense bone'")

@@ -54,10 +54,14 @@ def background(
     minutes: Annotated[
         float | None, typer.Option(min=0.0, help="Stop after this time; run again to go on.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the UNet, in all.")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Steps of the UNet, in all.")] = None,
     vae_steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of the autoencoder, in all.")
     ] = None,
+    decoder_steps: Annotated[
+        int,
+        typer.Option(min=0, help="Steps of the base's decoder alone, before the UNet."),
+    ] = 0,
     batch: Annotated[int | None, typer.Option(min=1, help="Pairs in a step of the UNet.")] = None,
     rate: Annotated[
         float | None, typer.Option(min=1e-8, max=0.1, help="Learning rate of the UNet.")
@@ -83,11 +87,13 @@ def background(
 
     Exit code 0: all steps are done, 1: time was up before (the model so far is written).
     """
+    from mmdtwin.errors import UserError
     from mmdtwin.files import writable_dir
     from mmdtwin.synth.background.directory import check_directory
     from mmdtwin.synth.background.generator import check_device, embedded_model
     from mmdtwin.synth.background.model import require_diffusion
     from mmdtwin.synth.background.training.run import (
+        DECODER,
         UNET,
         VAE,
         Settings,
@@ -96,6 +102,8 @@ def background(
     )
 
     require_diffusion()
+    if decoder_steps and base is None:
+        raise UserError("--decoder-steps: trains the decoder of a --base further; name one")
     check_device(device)
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         check_directory(out)  # nothing else is replaced
@@ -109,6 +117,7 @@ def background(
         base=embedded_model() if base == EMBEDDED else Path(base) if base else None,
         minutes=math.inf if minutes is None else minutes,
         vae=replace(VAE, seed=seed, **({} if vae_steps is None else {"steps": vae_steps})),
+        decoder=replace(DECODER, seed=seed, steps=decoder_steps),
         unet=unet,
         lora=lora,
         checkpointing=gradient_checkpointing,
@@ -164,7 +173,7 @@ def _pairs(
 def make_splits(run: Path, count: int, **settings: Any) -> dict[Path, StoredPairs]:
     """Make pairs to train on, and those held out, by folder; what is there already is kept."""
     from mmdtwin.synth.background.pair_files import SPLITS, read_pairs, write_pairs
-    from mmdtwin.synth.background.training.progress import progress_bar
+    from mmdtwin.training.progress import progress_bar
 
     made = {}
     for split, number in zip(SPLITS, (count, HELD_OUT), strict=True):

@@ -53,8 +53,8 @@ def segmenter(
     from mmdtwin.synth.background.evaluate.segmenter import SCHEDULE, SegmenterJob, new_segmenter
     from mmdtwin.synth.background.generator import check_device
     from mmdtwin.synth.background.model import require_diffusion
-    from mmdtwin.synth.background.training.loop import train
-    from mmdtwin.synth.background.training.run import make_accelerator
+    from mmdtwin.training.accelerator import make_accelerator
+    from mmdtwin.training.loop import train
 
     require_diffusion()
     check_device(device)

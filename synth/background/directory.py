@@ -7,9 +7,6 @@ run code when it is read. Both are refused here, by looking at names and headers
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,25 +120,6 @@ def quiet() -> Iterator[None]:
             log.set_verbosity(level)
             if bar:
                 log.enable_progress_bar()
-
-
-@contextmanager
-def replacing_dir(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside `path`; put it in the place of `path` on success."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
-    try:
-        yield part
-        os.chmod(part, 0o755)
-        if path.exists():
-            old = part.with_name(f".old-{part.name}")
-            os.replace(path, old)
-            os.replace(part, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(part, path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _check_part(path: Path, part: str, names: tuple[str, ...]) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmdtwin.errors import UserError
-from mmdtwin.synth.background.directory import quiet, replacing_dir
+from mmdtwin.files import replacing_dir
+from mmdtwin.synth.background.directory import quiet
 
 if TYPE_CHECKING:
     import torch

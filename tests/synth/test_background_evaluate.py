@@ -36,9 +36,9 @@ from mmdtwin.synth.background.evaluate.segmenter import (
 from mmdtwin.synth.background.maps import decode, depth, encode
 from mmdtwin.synth.background.model import Architecture, build_pipeline, save_pipeline
 from mmdtwin.synth.background.pair_files import StoredPairs, read_pairs, write_pairs
-from mmdtwin.synth.background.training.loop import Schedule, train
-from mmdtwin.synth.background.training.run import make_accelerator
 from mmdtwin.synth.background.vocabulary import WORDS
+from mmdtwin.training.accelerator import make_accelerator
+from mmdtwin.training.loop import Schedule, train
 
 SIDE = 64  # px
 

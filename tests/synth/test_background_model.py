@@ -30,14 +30,14 @@ from mmdtwin.synth.background.model import (  # noqa: E402
     save_pipeline,
 )
 from mmdtwin.synth.background.pair_files import StoredPairs, export_images  # noqa: E402
-from mmdtwin.synth.background.training import run as training_run  # noqa: E402
-from mmdtwin.synth.background.training.loop import Schedule, train  # noqa: E402
 from mmdtwin.synth.background.training.pair_set import PairSet  # noqa: E402
 from mmdtwin.synth.background.training.run import Settings, train_background  # noqa: E402
 from mmdtwin.synth.background.training.unet import GAMMA, snr_weight, widen_input  # noqa: E402
 from mmdtwin.synth.background.training.vae import balance_latents  # noqa: E402
 from mmdtwin.synth.background.training.vae_start import start_from_patches  # noqa: E402
 from mmdtwin.synth.xray.texture import LONGEST, SLOPE, SOFT, power_law_field  # noqa: E402
+from mmdtwin.training.accelerator import make_accelerator  # noqa: E402
+from mmdtwin.training.loop import Schedule, train  # noqa: E402
 
 SIDE = 32  # px
 COARSE_PIXEL = 1.2e-3  # m
@@ -230,7 +230,7 @@ def test_interrupted_training_takes_the_same_steps(tmp_path):
         def validate(self):
             return {}, None
 
-    accelerator = training_run.make_accelerator("cpu")
+    accelerator = make_accelerator("cpu")
     schedule = Schedule(steps=6, batch=4, rate=1e-2, warmup=2, ema=0.9)
     whole = Fit()
     train(whole, schedule, tmp_path / "whole", accelerator)
@@ -268,7 +268,7 @@ def test_training_lowers_the_loss(model, pairs, tmp_path, device, precision):
 
 def test_precision_that_a_cpu_lacks_is_refused():
     with pytest.raises(UserError, match="not on a CPU; allowed: no, bf16"):
-        training_run.make_accelerator("cpu", "fp16")
+        make_accelerator("cpu", "fp16")
 
 
 def test_widened_unet_computes_what_it_did(base):

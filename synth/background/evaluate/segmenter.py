@@ -21,7 +21,7 @@ from mmdtwin.files import replacing
 from mmdtwin.synth.background.classes import LAYERS, unpack
 from mmdtwin.synth.background.evaluate.measures import dice
 from mmdtwin.synth.background.maps import decode, depth, encode
-from mmdtwin.synth.background.training.loop import Schedule
+from mmdtwin.training.loop import Schedule
 
 if TYPE_CHECKING:
     import torch

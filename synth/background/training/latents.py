@@ -12,7 +12,7 @@ import numpy as np
 from mmdtwin.files import replacing, write_json
 from mmdtwin.synth.background.classes import BITS, CHANNEL, METAL
 from mmdtwin.synth.background.model import encode_images
-from mmdtwin.synth.background.training.progress import progress_bar
+from mmdtwin.training.progress import progress_bar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mmdtwin.errors import UserError
 from mmdtwin.synth.background.directory import (
@@ -23,16 +23,17 @@ from mmdtwin.synth.background.model import (
     require_diffusion,
     save_pipeline,
 )
-from mmdtwin.synth.background.training.loop import Progress, Schedule, train
 from mmdtwin.synth.background.vocabulary import WORDS
+from mmdtwin.training.accelerator import Precision, make_accelerator
+from mmdtwin.training.loop import Progress, Schedule, train
 
 if TYPE_CHECKING:
     from mmdtwin.synth.background.training.pair_set import PairSet
 
 VAE = Schedule(steps=4000, batch=12, rate=3e-4, warmup=200, ema=0.99)
+DECODER = Schedule(steps=0, batch=12, rate=3e-4, warmup=200, ema=0.99)
 UNET = Schedule(steps=16_000, batch=8, rate=4e-4, warmup=200)
 EMBEDDED = Architecture()
-Precision = Literal["no", "bf16", "fp16"]
 RECORD = "training.json"  # beside the weights: what they were trained on, and for how long
 
 
@@ -52,6 +53,8 @@ class Settings:
         Length of this stretch.
     vae, unet : Schedule
         Of the two stages.
+    decoder : Schedule
+        Of a base's decoder, trained further alone before its UNet is.
     lora : int
         Rank of adapters to train in place of the UNet's weights; 0: train these.
     checkpointing : bool
@@ -66,6 +69,7 @@ class Settings:
     base: Path | None = None
     minutes: float = math.inf
     vae: Schedule = VAE
+    decoder: Schedule = DECODER
     unet: Schedule = UNET
     architecture: Architecture = EMBEDDED
     lora: int = 0
@@ -76,7 +80,7 @@ class Settings:
 
 @dataclass
 class Outcome:
-    """How far training has come: each stage, and figures by name."""
+    """How far training has come: each stage (of the autoencoder, or its decoder), and figures."""
 
     vae: Progress
     unet: Progress
@@ -113,10 +117,13 @@ def train_background(settings: Settings, pairs: PairSet, held_out: PairSet) -> t
     accelerator = make_accelerator(settings.device, settings.precision)
     pipeline = start(settings)
     outcome = Outcome(Progress(finished=True), Progress(), {})
-    if settings.base is None:
+    if settings.base is None or settings.decoder.steps:
         outcome.vae, outcome.figures = _train_vae(settings, pipeline, pairs, held_out, accelerator)
         if not outcome.vae.finished:
             return pipeline, outcome
+    if not settings.unet.steps:
+        outcome.unet = Progress(finished=True)
+        return pipeline, outcome
     pipeline.vae.to(accelerator.device)
     folder = settings.run / "latents"
     latents = cached_latents(pipeline.vae, pairs, folder, "train")
@@ -155,44 +162,20 @@ def start(settings: Settings) -> Any:
     return pipeline
 
 
-def make_accelerator(device: str, precision: Precision | None = None) -> Any:
-    """Return an accelerator.
-
-    Parameters
-    ----------
-    device : str
-        "cpu" or "cuda".
-    precision : {"no", "bf16", "fp16"}, optional
-        By default mixed on CUDA and single on a CPU: one without instructions for bfloat16 trains
-        some 10 times slower in it, one with AMX up to twice as fast.
-
-    Raises
-    ------
-    UserError
-        If the machine lacks the device, or the device the precision.
-    """
-    import torch
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(reset_partial_state=True)  # it keeps its first precision
-    if device == "cpu":
-        if precision == "fp16":
-            raise UserError("precision 'fp16': not on a CPU; allowed: no, bf16")
-        return Accelerator(cpu=True, mixed_precision=precision or "no")
-    if not torch.cuda.is_available():
-        raise UserError(f"device '{device}': not on this machine; allowed: cpu")
-    best: Precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    return Accelerator(mixed_precision=precision or best)
-
-
 def _train_vae(
     settings: Settings, pipeline: Any, pairs: PairSet, held_out: PairSet, accelerator: Any
 ) -> tuple[Progress, dict[str, float]]:
-    from mmdtwin.synth.background.training.vae import VaeJob, balance_latents
+    from mmdtwin.synth.background.training.vae import DecoderJob, VaeJob, balance_latents
     from mmdtwin.synth.background.training.vae_start import start_from_patches
 
     vae = pipeline.vae
+    if settings.base is not None:
+        further = DecoderJob(vae, pairs, held_out)
+        progress = train(
+            further, settings.decoder, settings.run / "decoder", accelerator, settings.minutes
+        )
+        vae.requires_grad_(False)
+        return progress, further.validate()[0]
     folder = settings.run / "vae"
     if not list(folder.glob("checkpoint-*")):
         start_from_patches(vae, pairs)

@@ -1,4 +1,8 @@
-"""Train the autoencoder: maps and mask pictures through one code, thin classes weighted."""
+"""Train the autoencoder: maps and mask pictures through one code, thin classes weighted.
+
+Its decoder can be trained further alone: latents stay what they are, and so does what a UNet has
+learnt to draw.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,9 @@ PICTURE_WEIGHT = 0.3  # of mask pictures: what is drawn is decoded, masks are on
 TAIL, TAIL_WEIGHT = 4 * SPREAD, 0.5  # where latents get costly: a UNet draws few outliers
 SPREAD_WEIGHT = 0.1  # of how far the latents are from mean 0 and their spread
 NOISE = 0.002  # on latents, so that the decoder is smooth where the UNet errs a little
+# Largest deviation of noise on the latents, of unit variance, that a decoder trained further sees:
+# about what a UNet errs by.
+DRAWN_NOISE = 0.1
 MEASURED = 64  # pairs for figures
 PROMINENCE = 0.4  # power of what a channel shows, with which it spreads
 
@@ -69,16 +76,9 @@ class VaeJob:
         latents = encode_images(self.vae, images)
         noise = NOISE * torch.randn(latents.shape, generator=generator, device=generator.device)
         error = self.vae.decode(latents + noise).sample - images
-        weight = torch.ones_like(images)
-        weight[split:] = PICTURE_WEIGHT
-        weight[:split, 2] += (THIN_WEIGHT - 1.0) * (images[:split, 2] > -0.99)
-        loss = (weight * error.abs()).mean()
-        for scale in SCALES:
-            for axis in (-1, -2):
-                step = error - error.roll(scale, axis)
-                loss = loss + GRADIENT_WEIGHT * (weight * step.abs()).mean()
-        depth = (error * slopes_t)[:split].sum(1, keepdim=True)
-        loss = loss + DEPTH_WEIGHT * _detail(depth).abs().mean()
+        importance = torch.ones_like(images)
+        importance[split:] = PICTURE_WEIGHT
+        loss = _reconstruction_loss(error, images, slopes_t, importance, split)
         excess = (latents[:split].abs() - TAIL).clamp(min=0.0)
         loss = loss + TAIL_WEIGHT * excess.square().mean()
         mean = latents[:split].mean((0, 2, 3))
@@ -98,6 +98,60 @@ class VaeJob:
         rows = [np.concatenate(list(x), axis=-1) for x in (images, found)]
         sheet = np.concatenate(rows, axis=-2).transpose(1, 2, 0) / 2 + 0.5
         return figures, sheet.astype(np.float32)
+
+
+class DecoderJob(VaeJob):
+    """Reconstruction of patches of maps from noisy latents, by the decoder alone.
+
+    Without noise a decoder hands on what a UNet errs by: wires came out uneven, and the thin ones
+    among them narrower than they are.
+    """
+
+    name = "decoder"
+
+    def __init__(self, vae: Any, pairs: PairSet, held_out: PairSet) -> None:
+        super().__init__(vae, pairs, held_out)
+        self.modules = {"decoder": vae.decoder}
+        vae.encoder.requires_grad_(False)
+
+    def loss(self, indices: NDArray, generator: torch.Generator) -> torch.Tensor:
+        """Weighted L1 of values, of gradients, and of detail in -log T."""
+        import torch
+
+        maps = self.pairs.images(indices)
+        both = torch.from_numpy(np.concatenate([maps, depth_slope(maps)], axis=1))
+        cut = _crop(both, generator).to(self.vae.device)
+        images, slopes = cut[:, :3], cut[:, 3:]
+        with torch.no_grad():
+            latents = encode_images(self.vae, images)
+        on = generator.device
+        deviation = torch.rand(len(images), generator=generator, device=on)[:, None, None, None]
+        noise = torch.randn(latents.shape, generator=generator, device=on) * deviation
+        noise *= DRAWN_NOISE / self.vae.config.scaling_factor
+        error = self.vae.decode(latents + noise).sample - images
+        return _reconstruction_loss(error, images, slopes, torch.ones_like(images), len(images))
+
+
+def _reconstruction_loss(
+    error: torch.Tensor,
+    images: torch.Tensor,
+    slopes: torch.Tensor,
+    importance: torch.Tensor,
+    maps: int,
+) -> torch.Tensor:
+    """Weighted L1 of values and of gradients, and of detail in -log T of the first `maps` images.
+
+    `slopes` are those of -log T, `importance` weighs values, all (n, 3, h, w).
+    """
+    weight = importance.clone()
+    weight[:maps, 2] += (THIN_WEIGHT - 1.0) * (images[:maps, 2] > -0.99)
+    loss = (weight * error.abs()).mean()
+    for scale in SCALES:
+        for axis in (-1, -2):
+            step = error - error.roll(scale, axis)
+            loss = loss + GRADIENT_WEIGHT * (weight * step.abs()).mean()
+    depth = (error * slopes)[:maps].sum(1, keepdim=True)
+    return loss + DEPTH_WEIGHT * _detail(depth).abs().mean()
 
 
 def reconstruction(vae: Any, pairs: PairSet) -> dict[str, float]:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mmdtwin.errors import UserError
+from mmdtwin.files import replacing_dir
 from mmdtwin.seeding import stream
-from mmdtwin.synth.background.directory import replacing_dir
-from mmdtwin.synth.background.training.progress import progress_bar
+from mmdtwin.training.progress import progress_bar
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +65,11 @@ class Schedule:
 
 
 class Job(Protocol):
-    """What is trained on what; `mixed`: whether the accelerator's precision is good enough."""
+    """What is trained on what; `mixed`: whether the accelerator's precision is good enough.
+
+    A job that remembers something from step to step keeps it in tensors of a mapping `memory`,
+    which it changes in place: they are part of checkpoints.
+    """
 
     name: str
     modules: Mapping[str, torch.nn.Module]
@@ -119,18 +123,20 @@ def train(
         If the checkpoint was made by another schedule or for other networks.
     """
     import torch
-    from diffusers.training_utils import EMAModel
 
     folder.mkdir(parents=True, exist_ok=True)
     modules = {name: _placed(module, accelerator) for name, module in job.modules.items()}
     named = _named(modules)
     weights = list(named.values())
+    statistics = _statistics(modules)
+    averaged = [*weights, *statistics.values()]
+    memory: Mapping[str, torch.Tensor] = getattr(job, "memory", {})
+    state = _State(named, statistics, memory)
     on_cuda = accelerator.device.type == "cuda"
     optimizer = torch.optim.AdamW(weights, lr=schedule.rate, weight_decay=1e-4, fused=on_cuda)
     prepared = accelerator.prepare(optimizer)  # scales the loss where half precision needs it
-    average = EMAModel(weights, decay=schedule.ema, foreach=True)
-    average.to(accelerator.device)
-    progress = _load(folder, schedule, named, optimizer, average)
+    average = _Average(averaged, schedule.ema)
+    progress = _load(folder, schedule, state, optimizer, average)
     for module in modules.values():
         module.train()
     started = last = saved = validated = time.monotonic()
@@ -139,23 +145,23 @@ def train(
     with progress_bar(job.name, schedule.steps, progress.step) as move:
         while progress.step < schedule.steps and time.monotonic() - started < minutes * 60.0:
             loss = _step(job, schedule, progress.step, prepared, weights, accelerator)
-            average.step(weights)
+            average.step(averaged)
             progress.step += 1
             now = time.monotonic()
             progress.seconds += min(now - last, LONGEST_STEP)
             log.add(progress.step, loss, schedule.rate_at(progress.step - 1), progress.seconds)
             move(progress.step, log.line)
             if now - saved > save_every:
-                _save(folder, schedule, progress, named, optimizer, average)
+                _save(folder, schedule, progress, state, optimizer, average)
                 saved = time.monotonic()
             if now - validated > validate_every:
-                with _averaged(average, weights, modules):
+                with _averaged(average, averaged, modules):
                     log.validation(progress.step, *job.validate())
                 validated = time.monotonic()
             last = time.monotonic()
     if progress.step > before:
-        _save(folder, schedule, progress, named, optimizer, average)
-    average.copy_to(weights)
+        _save(folder, schedule, progress, state, optimizer, average)
+    average.copy_to(averaged)
     for module in modules.values():
         module.eval()
     progress.finished = progress.step >= schedule.steps
@@ -206,18 +212,68 @@ def _named(modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.nn.Paramet
     }
 
 
+def _statistics(modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.Tensor]:
+    """Return what layers measure of their inputs, such as the moments of batch normalisation."""
+    return {
+        f"{part}.{name}": value
+        for part, module in modules.items()
+        for name, value in module.named_buffers()
+        if value.is_floating_point()
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """What checkpoints hold beside the optimiser's moments and the average."""
+
+    weights: Mapping[str, torch.nn.Parameter]
+    statistics: Mapping[str, torch.Tensor]
+    memory: Mapping[str, torch.Tensor]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return them by their names in a checkpoint."""
+        kinds = {"weight": self.weights, "statistic": self.statistics, "memory": self.memory}
+        return {
+            f"{kind}/{name}": value.detach()
+            for kind, held in kinds.items()
+            for name, value in held.items()
+        }
+
+
+class _Average:
+    """Running average of tensors; at first it forgets faster, so that it soon leaves the start."""
+
+    def __init__(self, tensors: Sequence[torch.Tensor], decay: float) -> None:
+        self.decay, self.steps = decay, 0
+        self.values = [each.detach().clone() for each in tensors]
+
+    def step(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Take in the values after a step."""
+        import torch
+
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        self.steps += 1
+        torch._foreach_lerp_(self.values, [each.detach() for each in tensors], 1.0 - decay)
+
+    def copy_to(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Give tensors the average's values."""
+        for each, value in zip(tensors, self.values, strict=True):
+            each.data.copy_(value)
+
+
 @contextmanager
 def _averaged(
-    average: Any, weights: list[torch.nn.Parameter], modules: Mapping[str, torch.nn.Module]
+    average: _Average, tensors: Sequence[torch.Tensor], modules: Mapping[str, torch.nn.Module]
 ) -> Iterator[None]:
-    average.store(weights)
-    average.copy_to(weights)
+    kept = [each.detach().clone() for each in tensors]
+    average.copy_to(tensors)
     for module in modules.values():
         module.eval()
     try:
         yield
     finally:
-        average.restore(weights)
+        for each, value in zip(tensors, kept, strict=True):
+            each.data.copy_(value)
         for module in modules.values():
             module.train()
 
@@ -226,29 +282,29 @@ def _save(
     folder: Path,
     schedule: Schedule,
     progress: Progress,
-    named: Mapping[str, torch.nn.Parameter],
+    state: _State,
     optimizer: torch.optim.Optimizer,
-    average: Any,
+    average: _Average,
 ) -> None:
     """Write weights, their average and the optimiser's moments as safetensors: no pickles."""
     from safetensors.torch import save_file
 
-    tensors = {}
-    for (name, weight), mean in zip(named.items(), average.shadow_params, strict=True):
-        tensors[f"weight/{name}"] = weight.detach()
-        tensors[f"average/{name}"] = mean
+    tensors = state.tensors()
+    names = [*state.weights, *state.statistics]
+    tensors |= {f"average/{name}": v for name, v in zip(names, average.values, strict=True)}
+    for name, weight in state.weights.items():
         for key in ("exp_avg", "exp_avg_sq"):
             tensors[f"{key}/{name}"] = optimizer.state[weight][key]
-    state = {
+    facts = {
         "step": progress.step,
         "seconds": progress.seconds,
-        "average_step": average.optimization_step,
+        "average_step": average.steps,
         "batch": schedule.batch,
         "seed": schedule.seed,
     }
     with replacing_dir(folder / f"checkpoint-{progress.step:07d}") as part:
         save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, part / "state.safetensors")
-        (part / "state.json").write_text(json.dumps(state))
+        (part / "state.json").write_text(json.dumps(facts))
     for old in _checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
 
@@ -256,9 +312,9 @@ def _save(
 def _load(
     folder: Path,
     schedule: Schedule,
-    named: Mapping[str, torch.nn.Parameter],
+    state: _State,
     optimizer: torch.optim.Optimizer,
-    average: Any,
+    average: _Average,
 ) -> Progress:
     import torch
     from safetensors import SafetensorError
@@ -269,30 +325,33 @@ def _load(
         return Progress()
     newest = found[-1]
     try:
-        state = json.loads((newest / "state.json").read_text())
+        facts = json.loads((newest / "state.json").read_text())
         tensors = load_file(newest / "state.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{newest}: broken checkpoint ({error}); delete it to go on") from error
     for key in ("batch", "seed"):
-        if state[key] != getattr(schedule, key):
+        if facts[key] != getattr(schedule, key):
             raise UserError(
-                f"{newest}: was trained with {key} {state[key]}; go on with that, or name a new run"
+                f"{newest}: was trained with {key} {facts[key]}; go on with that, or name a new run"
             )
-    expected = {f"weight/{name}": tuple(weight.shape) for name, weight in named.items()}
-    held = {k: tuple(v.shape) for k, v in tensors.items() if k.startswith("weight/")}
+    expected = {name: tuple(value.shape) for name, value in state.tensors().items()}
+    kinds = ("weight/", "statistic/", "memory/")
+    held = {k: tuple(v.shape) for k, v in tensors.items() if k.startswith(kinds)}
     if held != expected:
         raise UserError(f"{newest}: is of other networks; name a new run")
     with torch.no_grad():
-        for i, (name, weight) in enumerate(named.items()):
-            weight.copy_(tensors[f"weight/{name}"])
-            average.shadow_params[i].copy_(tensors[f"average/{name}"])
+        for name, value in state.tensors().items():
+            value.copy_(tensors[name])
+        for i, name in enumerate([*state.weights, *state.statistics]):
+            average.values[i].copy_(tensors[f"average/{name}"])
+        for name, weight in state.weights.items():
             optimizer.state[weight] = {
-                "step": torch.tensor(float(state["step"]), device=weight.device),
+                "step": torch.tensor(float(facts["step"]), device=weight.device),
                 "exp_avg": tensors[f"exp_avg/{name}"].to(weight.device),
                 "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(weight.device),
             }
-    average.optimization_step = state["average_step"]
-    return Progress(state["step"], state["seconds"])
+    average.steps = facts["average_step"]
+    return Progress(facts["step"], facts["seconds"])
 
 
 def _checkpoints(folder: Path) -> list[Path]:
