@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 
 from numpy.typing import ArrayLike
 
@@ -44,6 +45,19 @@ class Detection:
 
 class Detector(ABC):
     """What a tracker needs of a detector, classical or learned."""
+
+    @staticmethod
+    def load(folder: str | Path | None = None) -> Detector:
+        """Return the learned detector of a model's folder; by default the one that ships.
+
+        Raises
+        ------
+        UserError
+            If the model is missing or broken, or no library that runs it is installed.
+        """
+        from mmdtwin.perception.learned.detector import LearnedDetector
+
+        return LearnedDetector(folder)
 
     @abstractmethod
     def detect(self, frame: Frame, region: Region | None = None) -> list[Detection]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,12 +13,32 @@ if TYPE_CHECKING:
 
 CELLS = {"contrast_object": "contrast", "size": "size", "occluded": "occluded"}
 SETTINGS = "dataset.json"
+LEAST = 0.01  # score of what --all-scores writes
+
+
+class Polarity(StrEnum):
+    """How devices look."""
+
+    auto = "auto"
+    dark = "dark"
+    bright = "bright"
 
 
 def detector(
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Run on these: a dataset, a folder or file of images, DICOM, videos."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of the model that runs; the shipped one by default.")
+    ] = None,
     predictions: Annotated[
-        Path, typer.Option(help="COCO results: image_id, score, bbox; centroid, segmentation.")
-    ],
+        Path | None,
+        typer.Option(
+            help="In place of --images: COCO results, with image_id, score, bbox; centroid, "
+            "segmentation."
+        ),
+    ] = None,
     truth: Annotated[
         Path | None,
         typer.Option(
@@ -27,14 +48,24 @@ def detector(
     benchmark: Annotated[
         str | None, typer.Option(help="Labels that ship: mmd-xray-v1; see `synth benchmark`.")
     ] = None,
+    predictions_out: Annotated[
+        Path | None, typer.Option(help="Write what was found as COCO results.")
+    ] = None,
+    all_scores: Annotated[
+        bool, typer.Option("--all-scores", help="Also write what is below the threshold.")
+    ] = False,
+    polarity: Annotated[
+        Polarity, typer.Option(help="How devices look in --images.")
+    ] = Polarity.auto,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of the network.")] = 2,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = (
         None
     ),
 ) -> None:
-    """Score predictions of any tool: recall, precision, errors, by how visible devices are.
+    """Score a detector: recall, precision, errors, by how visible devices are.
 
-    Needs --truth or --benchmark.
-    Those that are given count: leave out what lies below your detector's threshold.
+    The shipped one or another --model on --images, or any tool's --predictions; these all count, so
+    leave out what lies below your threshold. Scores need --truth or --benchmark.
     """
     from rich.console import Console
 
@@ -43,13 +74,30 @@ def detector(
     from mmdtwin.perception.scoring.match import match, read_json
     from mmdtwin.perception.scoring.scores import scores
 
-    if json_path is not None:
-        writable_file(json_path, "--json")
-    labels, cells = _labels(truth, benchmark)
-    results = read_json(predictions, "--predictions")
-    if not isinstance(results, list):
-        raise UserError(f"--predictions {predictions}: must be a list of COCO results")
-    found = scores(match(labels, results), cells)
+    for path, option in ((json_path, "--json"), (predictions_out, "--predictions-out")):
+        if path is not None:
+            writable_file(path, option)
+    if (images is None) == (predictions is None):
+        raise UserError("eval detector: give --images or --predictions, one of them")
+    scored = truth is not None or benchmark is not None
+    if not scored and (predictions is not None or predictions_out is None):
+        raise UserError("eval detector: give --truth or --benchmark, or --predictions-out")
+    labels, cells = _labels(truth, benchmark) if scored else (None, None)
+    if predictions is not None:
+        every = read_json(predictions, "--predictions")
+        if not isinstance(every, list):
+            raise UserError(f"--predictions {predictions}: must be a list of COCO results")
+        results, speed = every, dict[str, Any]()
+    else:
+        assert images is not None
+        every, threshold, speed = _run(images, model, labels, polarity.value, threads, all_scores)
+        results = [each for each in every if each["score"] >= threshold]
+    if predictions_out is not None:
+        write_json(predictions_out, every)
+        typer.echo(f"wrote {len(every)} results to {predictions_out}")
+    if labels is None:
+        return
+    found = scores(match(labels, results), cells) | speed
     console = Console()
     console.print(_table(found))
     typer.echo(
@@ -59,6 +107,62 @@ def detector(
     )
     if json_path is not None:
         write_json(json_path, found)
+
+
+def _run(
+    place: Path,
+    model: Path | None,
+    labels: dict[str, Any] | None,
+    polarity: Any,
+    threads: int,
+    all_scores: bool,
+) -> tuple[list[dict[str, Any]], float, dict[str, Any]]:
+    """Run a detector on images; return COCO results, its threshold, and how long it took."""
+    import time
+
+    import numpy as np
+
+    from mmdtwin.errors import UserError
+    from mmdtwin.perception.images import find_images, read_pictures
+    from mmdtwin.perception.learned.detector import LearnedDetector
+    from mmdtwin.perception.learned.predict import coco_result
+    from mmdtwin.training.progress import progress_bar
+
+    found = LearnedDetector(model, threads=threads)
+    numbers, categories = {}, None
+    if labels is not None:
+        numbers = {Path(each["file_name"]).name: each["id"] for each in labels["images"]}
+        categories = {each["name"]: each["id"] for each in labels.get("categories", [])}
+    files = find_images(place)
+    if labels is not None:
+        files = [path for path in files if path.name in numbers]
+        if not files:
+            raise UserError(f"--images {place}: none of its images is named by the truth")
+    least = min(LEAST, found.threshold) if all_scores else found.threshold
+    results, seconds, turned = [], [], []
+    with progress_bar("images", len(files)) as move:
+        for count, path in enumerate(files, 1):
+            for picture in read_pictures(path, polarity):
+                start = time.perf_counter()
+                finds = found.find(picture.image, least=least)
+                seconds.append(time.perf_counter() - start)
+                number = numbers.get(picture.name, picture.name)
+                shape = (int(picture.image.shape[0]), int(picture.image.shape[1]))
+                results += [coco_result(find, number, shape, categories) for find in finds]
+                if picture.inverted:
+                    turned.append(picture.name)
+            move(count)
+    if turned:
+        typer.echo(
+            f"{len(turned)} images looked inverted and were turned over, {turned[0]} among them; "
+            "--polarity dark keeps them",
+            err=True,
+        )
+    middle, late = np.quantile(seconds, [0.5, 0.95])
+    typer.echo(f"{len(seconds)} images, {1e3 * middle:.1f} ms each (95 %: {1e3 * late:.1f} ms)")
+    speed = {"seconds_median": float(middle), "seconds_p95": float(late),
+             "threshold": found.threshold}  # fmt: skip
+    return results, found.threshold, speed
 
 
 def _labels(

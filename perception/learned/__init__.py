@@ -1,0 +1,1 @@
+"""The learned detector: what it sees, its network, and what is read off its outputs."""
