@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,11 +15,7 @@ from mmdtwin.errors import UserError
 
 STILLS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 DICOM, VIDEOS = (".dcm", ".dicom", ""), (".avi", ".mp4", ".mkv", ".mov")
-Polarity = Literal["auto", "dark", "bright"]  # how devices look
-POLARITIES: tuple[Polarity, ...] = ("auto", "dark", "bright")
 RADIOGRAPHS = ("CR", "DX", "MG", "PX")
-# Of an image whose mean curvature is that of bright things, from which it is taken for inverted.
-INVERTED = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +27,14 @@ class Picture:
     name : str
         Its file; of later frames of a file with `#` and their number.
     image : (h, w) array
-        Grey levels; devices are dark.
-    inverted : bool
-        Whether it was turned over for that.
+        Grey levels, as stored.
+    inverted : bool or None
+        Whether what attenuates is bright in it; None where the file does not say.
     """
 
     name: str
     image: NDArray[Any]
-    inverted: bool
+    inverted: bool | None
 
 
 def find_images(place: Path) -> list[Path]:
@@ -63,15 +59,8 @@ def find_images(place: Path) -> list[Path]:
     return found
 
 
-def read_pictures(path: Path, polarity: Polarity = "auto") -> Iterator[Picture]:
+def read_pictures(path: Path) -> Iterator[Picture]:
     """Yield the frames of a file.
-
-    Parameters
-    ----------
-    path : Path
-    polarity : {"auto", "dark", "bright"}
-        How devices look. "auto" goes by what DICOM says, elsewhere by whether what is thin and
-        strong, such as wires, is dark or bright.
 
     Raises
     ------
@@ -80,23 +69,12 @@ def read_pictures(path: Path, polarity: Polarity = "auto") -> Iterator[Picture]:
     """
     suffix = path.suffix.lower()
     frames = _still if suffix in STILLS else _video if suffix in VIDEOS else _dicom
-    for number, (image, said) in enumerate(frames(path)):
-        inverted = {"dark": False, "bright": True}.get(polarity)
-        if inverted is None:
-            inverted = looks_inverted(image) if said is None else said
-        name = path.name if number == 0 else f"{path.name}#{number}"
-        yield Picture(name, _turned_over(image) if inverted else image, inverted)
+    for number, (image, inverted) in enumerate(frames(path)):
+        yield Picture(path.name if number == 0 else f"{path.name}#{number}", image, inverted)
 
 
-def looks_inverted(image: NDArray) -> bool:
-    """Return whether what is thin and strong in an image (h, w) is bright."""
-    level = image.astype(np.float32)
-    fine = cv2.GaussianBlur(level, (0, 0), 1.5) - cv2.GaussianBlur(level, (0, 0), 6.0)
-    spread = float(fine.std())
-    return spread > 0.0 and float(((fine / spread) ** 3).mean()) > INVERTED
-
-
-def _turned_over(image: NDArray) -> NDArray:
+def turned_over(image: NDArray) -> NDArray:
+    """Return an image (h, w) with dark and bright exchanged."""
     return np.asarray(image.max() - image + image.min())
 
 

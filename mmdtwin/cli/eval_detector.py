@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 CELLS = {"contrast_object": "contrast", "size": "size", "occluded": "occluded"}
 SETTINGS = "dataset.json"
 LEAST = 0.01  # score of what --all-scores writes
+LOOKED_AT = 16  # images from which to tell their polarity
 
 
 class Polarity(StrEnum):
@@ -123,8 +124,9 @@ def _run(
     import numpy as np
 
     from mmdtwin.errors import UserError
-    from mmdtwin.perception.images import find_images, read_pictures
+    from mmdtwin.perception.images import find_images, read_pictures, turned_over
     from mmdtwin.perception.learned.detector import LearnedDetector
+    from mmdtwin.perception.learned.polarity import looks_inverted
     from mmdtwin.perception.learned.predict import coco_result
     from mmdtwin.training.progress import progress_bar
 
@@ -139,23 +141,30 @@ def _run(
         if not files:
             raise UserError(f"--images {place}: none of its images is named by the truth")
     least = min(LEAST, found.threshold) if all_scores else found.threshold
+    bright = polarity == "bright"
+    if polarity == "auto":
+        some = files[:: -(-len(files) // LOOKED_AT)]
+        first = (next(iter(read_pictures(path))) for path in some)
+        bright = looks_inverted(found, (each.image for each in first if each.inverted is None))
     results, seconds, turned = [], [], []
     with progress_bar("images", len(files)) as move:
         for count, path in enumerate(files, 1):
-            for picture in read_pictures(path, polarity):
+            for picture in read_pictures(path):
+                image, inverted = picture.image, picture.inverted
+                if bright if inverted is None or polarity != "auto" else inverted:
+                    image = turned_over(image)
+                    turned.append(picture.name)
                 start = time.perf_counter()
-                finds = found.find(picture.image, least=least)
+                finds = found.find(image, least=least)
                 seconds.append(time.perf_counter() - start)
                 number = numbers.get(picture.name, picture.name)
-                shape = (int(picture.image.shape[0]), int(picture.image.shape[1]))
+                shape = (int(image.shape[0]), int(image.shape[1]))
                 results += [coco_result(find, number, shape, categories) for find in finds]
-                if picture.inverted:
-                    turned.append(picture.name)
             move(count)
     if turned:
         typer.echo(
-            f"{len(turned)} images looked inverted and were turned over, {turned[0]} among them; "
-            "--polarity dark keeps them",
+            f"{len(turned)} images are inverted (what attenuates is bright) and were turned over, "
+            f"{turned[0]} among them; --polarity dark keeps them",
             err=True,
         )
     middle, late = np.quantile(seconds, [0.5, 0.95])

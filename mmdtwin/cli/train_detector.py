@@ -13,7 +13,7 @@ import typer
 
 from mmdtwin.cli.train_background import Precision, use_threads
 
-HELD_OUT = 400  # images that figures are of, at most
+HELD_OUT = 800  # images that figures are of, at most
 
 
 class Strategy(StrEnum):

@@ -16,6 +16,7 @@ from mmdtwin.perception.learned.seen import REACH, brightness, checked, seen
 
 TILE, OVERLAP = 1024, 128  # px; larger images are looked at in pieces
 GRAIN = 32  # px: sides of regions are multiples, so that few shapes are met
+COARSEST = 16  # px: parts begin at multiples, so that the network's grid lies as in the whole
 BORDER = 2 * REACH  # px around a region that is looked at too
 ODDS = float(np.log(512 * 512 / 16))  # log of the places of an image where a device may be
 
@@ -115,7 +116,7 @@ def _pieces(shape: tuple[int, ...], region: Region | None) -> list[tuple[slice, 
     if region is None:
         return [(r, c) for r in _tiles(height) for c in _tiles(width)]
     (u, v), radius = np.asarray(region[0], float), float(region[1])
-    side = int(-(-(2 * radius + GRAIN) // GRAIN) * GRAIN)
+    side = int(-(-(2 * radius + GRAIN + COARSEST) // GRAIN) * GRAIN)
     if side > TILE:
         return [(r, c) for r in _tiles(height) for c in _tiles(width)]
     return [(_window(v, side, height), _window(u, side, width))]
@@ -123,7 +124,7 @@ def _pieces(shape: tuple[int, ...], region: Region | None) -> list[tuple[slice, 
 
 def _window(middle: float, side: int, length: int) -> slice:
     side = min(side, length)
-    start = int(np.clip(round(middle - side / 2), 0, length - side))
+    start = int(np.clip(round(middle - side / 2), 0, length - side)) // COARSEST * COARSEST
     return slice(start, start + side)
 
 
@@ -131,8 +132,8 @@ def _tiles(length: int) -> list[slice]:
     if length <= TILE + OVERLAP:
         return [slice(0, length)]
     count = -(-(length - OVERLAP) // (TILE - OVERLAP))
-    starts = np.linspace(0, length - TILE, count).astype(int)
-    return [slice(int(s), int(s) + TILE) for s in starts]
+    starts = np.linspace(0, length - TILE, count).astype(int) // COARSEST * COARSEST
+    return [slice(int(s), min(int(s) + TILE + COARSEST, length)) for s in starts]
 
 
 def _even(image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -87,15 +87,17 @@ def read_finds(
         length = AXIS_SCALE * float(np.hypot(cosine, sine))
         angle = float(np.arctan2(sine, cosine) / 2.0)
         others = [other for other in centres if other is not centre]
+        d_prime = float(np.expm1(np.clip(values[where["strength"], k][0], 0.0, 7.0)))
+        chance = float(1.0 / (1.0 + np.exp(-values[0, k])))
         box, pixels = _mask_of(mask, centre, length, others)
         found.append(
             Find(
                 centre,
-                float(1.0 / (1.0 + np.exp(-values[0, k]))),
+                chance,
                 float(np.exp(np.clip(values[where["spread"], k][0], SOFTEST, HARDEST))),
                 -np.pi / 2 if angle >= np.pi / 2 else angle,
                 length,
-                float(np.expm1(np.clip(values[where["strength"], k][0], 0.0, 7.0))),
+                d_prime,
                 KINDS[int(values[where["kind"], k].argmax())],
                 box,
                 pixels,

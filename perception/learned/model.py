@@ -99,7 +99,7 @@ class Model:
         for name in ("onnxruntime", "torch"):
             if find_spec(name) is not None:
                 return name
-        raise UserError("the learned detector needs onnxruntime: pip install 'mmdtwin[detector]'")
+        raise UserError("the learned detector needs onnxruntime: pip install onnxruntime")
 
     def __call__(self, image: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
         """Return the grid (c, h/4, w/4) and mask (h/2, w/2) of what is seen (c, h, w)."""
@@ -119,7 +119,7 @@ class Model:
             session = onnxruntime.InferenceSession(
                 path.read_bytes(), options, providers=["CPUExecutionProvider"]
             )
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # onnxruntime's have no base of their own
             first = str(error).splitlines()[0]
             raise UserError(f"detector {path}: is missing or broken ({first})") from error
         names = [each.name for each in session.get_outputs()]
@@ -172,7 +172,7 @@ def save_model(network: Any, out: Path, record: Record) -> None:
     from importlib.util import find_spec
 
     if find_spec("onnx") is None:
-        raise UserError("writing a detector needs onnx: pip install 'mmdtwin[detector]'")
+        raise UserError("writing a detector needs onnx: pip install 'mmdtwin[train]'")
     from safetensors.torch import save_file
 
     network = network.eval()

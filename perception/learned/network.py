@@ -24,7 +24,9 @@ def require_torch() -> None:
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
-        raise UserError("training and models in safetensors need torch: pip install 'mmdtwin[rl]'")
+        raise UserError(
+            "training and models in safetensors need torch: pip install 'mmdtwin[train]'"
+        )
 
 
 def build_network(channels: int = CHANNELS) -> Any:

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
-from scipy.optimize import linear_sum_assignment
 
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array
 
-REACH = 25.0  # px from a device's centroid beyond which a prediction is not of it
+REACH = 5.0  # px from a device's centroid beyond which a prediction is not of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +73,9 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def match(truth: dict[str, Any], predictions: list[dict[str, Any]]) -> Matched:
-    """Pair each device with at most one prediction, so that distances add up to the least.
+    """Pair each prediction, best first, with the nearest device within reach that is still free.
+
+    So do COCO's own evaluation and its kin. What is left over is a false alarm.
 
     Parameters
     ----------
@@ -122,8 +123,11 @@ def _match_image(
         return [Pair(t, None, np.inf, 0.0) for t in truth], list(given)
     places = [np.array([centroid(each) for each in group]) for group in (truth, given)]
     away = np.linalg.norm(places[0][:, None] - places[1][None], axis=-1)
-    rows, columns = linear_sum_assignment(np.where(away <= REACH, away, 1e6))
-    taken = {int(r): int(c) for r, c in zip(rows, columns, strict=True) if away[r, c] <= REACH}
+    taken: dict[int, int] = {}
+    for j in np.argsort([-each["score"] for each in given], kind="stable").tolist():
+        near = [i for i in range(len(truth)) if i not in taken and away[i, j] <= REACH]
+        if near:
+            taken[min(near, key=lambda i: float(away[i, j]))] = j
     pairs = []
     for i, each in enumerate(truth):
         if i not in taken:
@@ -143,31 +147,54 @@ def _iou(truth: dict[str, Any], prediction: dict[str, Any], size: tuple[int, int
 
 
 def _runs(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
-    """Return compressed run lengths of any of COCO's forms."""
-    if isinstance(segmentation, list):
-        return dict(coco_mask.merge(coco_mask.frPyObjects(segmentation, *size)))
-    counts = segmentation["counts"]
-    if isinstance(counts, list):
-        return dict(coco_mask.frPyObjects(segmentation, *size))
-    return {"size": list(size), "counts": counts.encode() if isinstance(counts, str) else counts}
+    """Return compressed run lengths of any of COCO's forms.
+
+    Raises
+    ------
+    UserError
+        If it is none of these, or of another size.
+    """
+    try:
+        if isinstance(segmentation, list):
+            return dict(coco_mask.merge(coco_mask.frPyObjects(segmentation, *size)))
+        counts = segmentation["counts"]
+        if list(segmentation["size"]) != list(size):
+            raise UserError(
+                f"predictions: a mask is of {segmentation['size']}, not {list(size)} px"
+            )
+        if isinstance(counts, list):
+            return dict(coco_mask.frPyObjects(segmentation, *size))
+        return {
+            "size": list(size),
+            "counts": counts.encode() if isinstance(counts, str) else counts,
+        }
+    except UserError:
+        raise
+    except Exception as error:  # pycocotools raises nothing narrower
+        raise UserError(f"predictions: a segmentation is none of COCO's ({error!r})") from error
 
 
 def _check(number: int, each: Any, known: set[int]) -> None:
     if not isinstance(each, dict) or "image_id" not in each:
         raise UserError(f"predictions: number {number} has no image_id")
-    if each["image_id"] not in known:
+    image = each["image_id"]
+    if not isinstance(image, (int, str)) or image not in known:
         raise UserError(
-            f"predictions: number {number} is of image {each['image_id']}, which the truth has not"
+            f"predictions: number {number} is of image {image}, which the truth has not"
         )
-    values = [each.get("score"), *(each.get("bbox") or []), *(each.get("centroid") or [])]
-    if each.get("bbox") is None and each.get("centroid") is None:
+    box, place = each.get("bbox"), each.get("centroid")
+    if box is None and place is None:
         raise UserError(f"predictions: number {number} has neither bbox nor centroid")
-    try:
-        fine = bool(np.isfinite(np.array(values, float)).all())
-    except (TypeError, ValueError):
-        fine = False
-    if not fine or len(each.get("bbox") or [0] * 4) != 4:
-        raise UserError(f"predictions: number {number}: score, bbox or centroid are no numbers")
+    numbers = {"score": ([each.get("score")], 1), "bbox": (box, 4), "centroid": (place, 2)}
+    for name, (values, count) in numbers.items():
+        if values is None:
+            continue
+        try:
+            found = np.array(values, float)
+        except (TypeError, ValueError):
+            found = np.full(count, np.nan)
+        if found.shape != (count,) or not np.isfinite(found).all():
+            raise UserError(f"predictions: number {number}: {name} {values} are no numbers")
 
 
 def truth_array(matched: Matched, name: str) -> NDArray[np.float64]:

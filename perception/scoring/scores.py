@@ -94,9 +94,13 @@ def average_precision(matched: Matched, radius: float) -> float:
     every = right + [(each["score"], False) for each in matched.alarms]
     if not every or not matched.pairs:
         return 0.0
-    order = np.argsort([-score for score, _ in every], kind="stable")
-    hits = np.cumsum(np.array([hit for _, hit in every], float)[order])
+    every.sort(key=lambda each: -each[0])
+    hits = np.cumsum([hit for _, hit in every]).astype(float)
     precision = hits / np.arange(1, len(hits) + 1)
+    # A threshold lets all of one score pass, or none.
+    values = np.array([score for score, _ in every])
+    last = np.append(values[1:] != values[:-1], True)
+    hits, precision = hits[last], precision[last]
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     recall = hits / len(matched.pairs)
     at = np.searchsorted(recall, np.linspace(0, 1, 101))

@@ -36,7 +36,7 @@ STRENGTHS = (2.0, 4.5, 7.0, 10.0, 20.0, 1e9)  # edges of their d'
 SHARES = (1.0, 2.0, 2.0, 1.5, 1.0)  # of these: most of what can be learnt is in the middle
 MATCH = 2.0  # px
 ALARMS_ALLOWED = 0.05  # a frame
-SHOWN = 4  # images in pictures
+WATCHED, SHOWN = 150, 4  # images that are measured while training, and in pictures
 
 
 class DetectorJob:
@@ -97,11 +97,15 @@ class DetectorJob:
         return detection_loss(self.network(image), *batch[1:])
 
     def validate(self) -> tuple[dict[str, float], NDArray[np.float32] | None]:
-        """Return recall of held-out devices at few false alarms, and pictures of some images."""
-        finds = [self.find(sample) for sample in self.held_out]
-        figures = recall_at(self.held_out, finds)
-        shown = [_picture(s, f) for s, f in zip(self.held_out[:SHOWN], finds, strict=False)]
-        return figures, np.concatenate(shown, axis=1) if shown else None
+        """Return recall in some held-out images at few false alarms, and pictures of a few."""
+        watched = self.held_out[:: max(len(self.held_out) // WATCHED, 1)]
+        finds = [self.find(sample) for sample in watched]
+        shown = [_picture(s, f) for s, f in zip(watched[:SHOWN], finds, strict=False)]
+        return recall_at(watched, finds), np.concatenate(shown, axis=1) if shown else None
+
+    def measure(self) -> dict[str, float]:
+        """Return `recall_at` of all held-out images."""
+        return recall_at(self.held_out, [self.find(sample) for sample in self.held_out])
 
     def find(self, sample: Sample, least: float | None = None) -> list[Find]:
         """Return what the network finds in a whole image."""

@@ -77,7 +77,7 @@ def train_detector(
     job = DetectorJob(network, samples, held_out, settings.strategy)
     folder = settings.run / settings.strategy
     progress = train(job, settings.schedule, folder, accelerator, settings.minutes)
-    return network.cpu(), progress, job.validate()[0]
+    return network.cpu(), progress, job.measure()
 
 
 def write_detector(network: Any, out: Path, record: Record) -> None:

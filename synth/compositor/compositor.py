@@ -64,7 +64,7 @@ class Compositor:
             rng = stream(self.seed, "compositor-image", index)
             count = int(from_choice(rng, self.config.devices))
             view.imager.begin()
-            found = compose(view, self._devices(view, rng, count), float(i))
+            found = compose(view, self.draw_devices(view, rng, count), float(i))
             found.about["view"] = number
             yield found
 
@@ -75,7 +75,7 @@ class Compositor:
         view = draw_view(self._of_view(number), view_rng, noise, self._background)
         rng = stream(self.seed, "compositor-sequence", number)
         count = max(1, int(from_choice(rng, self.config.devices)))
-        asked = self._devices(view, rng, count)
+        asked = self.draw_devices(view, rng, count)
         for composite, flow in draw_sequence(self.config, view, asked, rng, frames):
             composite.about["view"] = number
             yield composite, flow
@@ -89,7 +89,7 @@ class Compositor:
         within = {"low": edges[k], "high": edges[k + 1], "log": True}
         return self.config.model_copy(update={"dose": self.config.dose.model_copy(update=within)})
 
-    def _devices(self, view: View, rng: np.random.Generator, count: int) -> list[Asked]:
+    def draw_devices(self, view: View, rng: np.random.Generator, count: int) -> list[Asked]:
         """Return so many devices, less those that fit nowhere."""
         drawn = [self._device(view, rng) for _ in range(count)]
         return [each for each in drawn if each is not None]

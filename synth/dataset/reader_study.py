@@ -57,9 +57,10 @@ def write_study(dataset: Path, folder: Path, count: int, seed: int = 0) -> int:
     if not records:
         raise UserError(f"reader study: {dataset} has no still images")
     out = folder / READERS
-    if folder.is_dir() and any(p.name != "dataset" for p in folder.iterdir()) and not out.is_dir():
+    ours = (folder / KEY).is_file() and (out / PAGE).is_file()
+    if folder.is_dir() and any(p.name != "dataset" for p in folder.iterdir()) and not ours:
         raise UserError(f"--out {folder}: is not empty and no reader study; name another folder")
-    shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(out / "images", ignore_errors=True)  # what readers saved beside stays
     writable_dir(out / "images")
     order = stream(seed, "reader-study").permutation(len(records))[:count]
     chosen: list[dict[str, Any]] = []

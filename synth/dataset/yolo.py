@@ -33,8 +33,8 @@ def write_yolo(folder: Path, splits: Splits) -> None:
     for split, records in splits.items():
         with replacing(folder / f"{split}.txt") as part:
             part.write_text("".join(f"./{record['file']}\n" for record in records))
-    data = {"path": ".", **{split: f"{split}.txt" for split in splits},
-            "names": dict(enumerate(DEVICES))}  # fmt: skip
+    # Without "path", which would be the caller's folder, loaders take that of this file.
+    data = {**{split: f"{split}.txt" for split in splits}, "names": dict(enumerate(DEVICES))}
     with replacing(folder / "data.yaml") as part:
         part.write_text(yaml.safe_dump(data, sort_keys=False))
 

@@ -90,6 +90,37 @@ def test_one_prediction_finds_one_device():
     assert len(found.alarms) == 1 and found.pairs[0].prediction is not None
 
 
+def two_devices():
+    truth = labels(1)
+    other = {**truth["annotations"][0], "id": 2, "centroid": [50.0, 30.0]}
+    truth["annotations"][0]["centroid"] = [30.0, 30.0]
+    return {**truth, "annotations": [truth["annotations"][0], other]}
+
+
+def find(u, score):
+    return {"image_id": 0, "score": score, "bbox": [u - 3, 27, 6, 6]}
+
+
+def test_a_weak_alarm_takes_nothing_from_a_find():
+    found = scores(match(two_devices(), [find(30, 0.99), find(10, 0.01)]))
+    assert found["recall"]["1 px"]["value"] == 0.5
+    assert found["false_alarms_per_frame"] == 0.5
+
+
+def test_the_best_find_is_the_one_that_counts():
+    found = match(two_devices(), [find(30, 0.1), find(31.5, 0.9)])
+    assert found.pairs[0].distance == 1.5
+    assert [each["score"] for each in found.alarms] == [0.1]
+
+
+def test_equal_scores_pass_together():
+    """As many alarms as finds, all of one score: precision is 1/2, in whatever order they come."""
+    truth = labels()
+    alarms = [{"image_id": i["id"], "score": 0.9, "bbox": [0, 0, 1, 1]} for i in truth["images"]]
+    for given in (results(truth) + alarms[:40], alarms[:40] + results(truth)):
+        assert scores(match(truth, given))["average_precision"] == pytest.approx(0.5, abs=0.01)
+
+
 def test_by_cell_and_by_visibility():
     truth = labels()
     seen = [r for r in results(truth) if truth["annotations"][r["image_id"]]["d_prime"] >= 10]
@@ -118,6 +149,12 @@ def test_ideal_observer_finds_half_at_about_four_and_a_half():
         ({"bbox": [1, 2]}, "are no numbers"),
         ({"score": "high"}, "are no numbers"),
         ({"score": float("nan")}, "are no numbers"),
+        ({"bbox": 5}, "bbox 5 are no numbers"),
+        ({"centroid": [1.0]}, "centroid .* are no numbers"),
+        ({"image_id": [0]}, "which the truth has not"),
+        ({"segmentation": [[1, 2]]}, "none of COCO's"),
+        ({"segmentation": "x"}, "none of COCO's"),
+        ({"segmentation": {"size": [9, 9], "counts": "11"}}, "not .64, 64. px"),
     ],
 )
 def test_bad_predictions_are_refused(change, message):

@@ -38,7 +38,7 @@ def real_patches(
         If they cannot be fetched.
     """
     found = {}
-    for name, image in _radiographs().items():
+    for name, image in radiographs().items():
         scale = PITCH / pixel
         height, width = (round(n * scale) for n in image.shape)
         area = cv2.INTER_AREA
@@ -52,7 +52,14 @@ def real_patches(
     return found
 
 
-def _radiographs() -> dict[str, NDArray[np.float32]]:
+def radiographs() -> dict[str, NDArray[np.float32]]:
+    """Return both by name, (h, w): -log T up to a factor and an offset.
+
+    Raises
+    ------
+    UserError
+        If they cannot be fetched.
+    """
     import pydicom
 
     folder = _fetch()
