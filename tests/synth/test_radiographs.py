@@ -20,9 +20,9 @@ def plates(monkeypatch):
 
 @pytest.mark.usefixtures("plates")
 def test_only_the_device_is_taken_off_the_plate(monkeypatch):
-    with_device = list(crops(3, 1))
+    with_device = list(crops(1, 1))
     monkeypatch.setattr(module.Compositor, "draw_devices", lambda *_: [])
-    without = [image for image, _, _ in crops(3, 1)]
+    without = [image for image, _, _ in crops(1, 1)]
     for (shown, instances, _), plain in zip(with_device, without, strict=True):
         lost = plain.astype(int) - shown.astype(int)
         r0, r1, c0, c1 = instances[0].footprint.roi
