@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array
+from mmdtwin.perception.gaussians import checked_position, mixture
 
 MODELS = ("rest", "velocity", "acceleration")
 ORDERS = 3  # position, velocity, acceleration
@@ -33,7 +34,6 @@ MEMORY = 5.0  # frames over which the measurement noise is averaged; assumed: ov
 # to a process noise that is stated too large, and never to a detector better than it says: from
 # their size alone the two cannot be told apart.
 LEAST_NOISE, MOST_NOISE = 1.0, 100.0
-SYMMETRIC = 1e-6  # of the trace, by which two entries may differ that should be the same
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Imm:
             If the position or time is not finite, the covariance not positive definite, or the
             probabilities are negative or all zero.
         """
-        z, c = _checked("start", position, covariance)
+        z, c = checked_position("imm: start", position, covariance)
         mu = np.asarray(probabilities, float)
         good = mu.shape == (3,) and np.isfinite(mu).all() and mu.min() >= 0.0 and mu.sum() > 0.0
         if not (good and math.isfinite(t)):
@@ -209,7 +209,7 @@ class Imm:
             harmonics' included.
         covariance : (6, 6) array
         """
-        mean, covariance = _mixed(*self._advanced(max(t, self.t)))
+        mean, covariance = mixture(*self._advanced(max(t, self.t)))
         return self._shown @ mean, self._shown @ covariance @ self._shown.T
 
     def advance(self, t: float) -> None:
@@ -238,7 +238,7 @@ class Imm:
     def likelihood(self, position: ArrayLike, covariance: ArrayLike) -> float:
         """Density, px^-2, with which a detection is expected at (2,) px; changes nothing."""
         self._check_started()
-        z, c = _checked("likelihood", position, covariance)
+        z, c = checked_position("imm: likelihood", position, covariance)
         return float(self._mu @ np.exp(self._scored(z, self._noise * c)))
 
     def correct(self, position: ArrayLike, covariance: ArrayLike) -> float:
@@ -262,7 +262,7 @@ class Imm:
             positive definite.
         """
         self._check_started()
-        z, c = _checked("correct", position, covariance)
+        z, c = checked_position("imm: correct", position, covariance)
         h, r = self._shown[:2], self._noise * c
         mean, p = self.state
         white = np.linalg.solve(np.linalg.cholesky(h @ p @ h.T + r), z - h @ mean)
@@ -306,7 +306,7 @@ class Imm:
         (u, v), px, and that of a quarter of a period before.
         """
         self._check_started()
-        return _mixed(self._mu, self._x, self._p)
+        return mixture(self._mu, self._x, self._p)
 
     @property
     def probabilities(self) -> Array:
@@ -432,28 +432,3 @@ class Imm:
         self._weight += weights.sum() - self._weight / MEMORY
         factor = self._noise + float(weights @ (left - self._noise)) / self._weight
         self._noise = min(max(factor, LEAST_NOISE), MOST_NOISE)
-
-
-def _mixed(mu: Array, x: Array, p: Array) -> tuple[Array, Array]:
-    """Mean (n,) and covariance (n, n) of a mixture of probabilities (3,), (3, n), (3, n, n)."""
-    mean = mu @ x
-    apart = x - mean
-    return mean, np.einsum("j,jkl->kl", mu, p) + np.einsum("j,jk,jl->kl", mu, apart, apart)
-
-
-def _checked(what: str, position: ArrayLike, covariance: ArrayLike) -> tuple[Array, Array]:
-    """Return a position (2,) and its covariance (2, 2) as arrays, or say what is wrong."""
-    z, c = np.asarray(position, float), np.asarray(covariance, float)
-    good = z.shape == (2,) and c.shape == (2, 2) and np.isfinite(z).all() and np.isfinite(c).all()
-    # Of a symmetric (2, 2), an entry and the determinant tell.
-    if not (
-        good
-        and c[0, 0] > 0.0
-        and abs(c[0, 1] - c[1, 0]) <= SYMMETRIC * (c[0, 0] + c[1, 1])
-        and c[0, 0] * c[1, 1] > c[0, 1] ** 2
-    ):
-        raise UserError(
-            f"imm: {what} at {z.tolist()} px with covariance {c.tolist()} px^2; allowed: a finite "
-            "(u, v) and a positive definite (2, 2)"
-        )
-    return z, c

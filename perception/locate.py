@@ -15,6 +15,7 @@ from scipy.spatial.distance import cdist
 from mmdtwin.errors import UserError
 from mmdtwin.frame import Projection
 from mmdtwin.geometry import Array
+from mmdtwin.perception.gaussians import checked_position, mixture
 from mmdtwin.triangulation import triangulate
 from mmdtwin.vessel import Location, VesselMap
 
@@ -125,7 +126,7 @@ def in_vessel(
         If shapes do not fit, numbers are not finite, the covariance is not positive definite, a
         radius or sigma is not positive, or a point lies behind the source.
     """
-    z, c = _seen("in_vessel", position, covariance)
+    z, c = checked_position("in_vessel: seen", position, covariance)
     xyz, room = np.asarray(points, float), np.asarray(radius, float)
     names = [""] * len(xyz) if branches is None else list(branches)
     expected = np.zeros(len(xyz)) if along is None else np.asarray(along, float)
@@ -164,10 +165,10 @@ def in_vessel(
         here = label == k
         best = int(near[here][np.argmax(weight[here])])
         share = float(weight[here].sum())
-        place = _mixture(weight[here] / share, mean[here], inside[here])
+        place = mixture(weight[here] / share, mean[here], inside[here])
         candidates.append(Candidate(share, best, names[best], *place))
     candidates.sort(key=lambda candidate: -candidate.probability)
-    return Place(*_mixture(weight, mean, inside), float(distance[near].min()), tuple(candidates))
+    return Place(*mixture(weight, mean, inside), float(distance[near].min()), tuple(candidates))
 
 
 def distance_along(vessel: VesselMap, location: Location) -> Array:
@@ -238,7 +239,10 @@ def from_views(
             f"from_views: {len(positions)} positions and {len(covariances)} covariances; allowed "
             "are as many of one as of the other"
         )
-    seen = [_seen("from_views", z, c) for z, c in zip(positions, covariances, strict=True)]
+    seen = [
+        checked_position("from_views: seen", z, c)
+        for z, c in zip(positions, covariances, strict=True)
+    ]
     point, _ = triangulate(projections, [z for z, _ in seen])
     inverse = np.linalg.inv([c for _, c in seen])
     for _ in range(ROUNDS):
@@ -254,18 +258,6 @@ def from_views(
     offset = np.stack([z - p.project(point) for p, (z, _) in zip(projections, seen, strict=True)])
     mismatch = float(np.einsum("ia,iab,ib->", offset, inverse, offset))
     return Place(point, np.linalg.inv(information), mismatch)
-
-
-def _seen(what: str, position: ArrayLike, covariance: ArrayLike) -> tuple[Array, Array]:
-    """Return an image position (2,) and its covariance (2, 2), or say what is wrong."""
-    z, c = np.asarray(position, float), np.asarray(covariance, float)
-    good = z.shape == (2,) and c.shape == (2, 2) and np.isfinite(z).all() and np.isfinite(c).all()
-    if not (good and np.allclose(c, c.T) and np.linalg.eigvalsh(c)[0] > 0.0):
-        raise UserError(
-            f"{what}: seen at {z.tolist()} px with covariance {c.tolist()} px^2; allowed: a finite "
-            "(u, v) and a positive definite (2, 2)"
-        )
-    return z, c
 
 
 def _check_vessel(
@@ -312,11 +304,3 @@ def _jacobian(projection: Projection, points: Array) -> Array:
     ahead = projection.project(points[..., None, :] + steps)
     back = projection.project(points[..., None, :] - steps)
     return np.swapaxes(ahead - back, -1, -2) / (2.0 * STEP)
-
-
-def _mixture(weight: Array, mean: Array, covariance: Array) -> tuple[Array, Array]:
-    """Mean (3,) and covariance (3, 3) of a mixture of weights (k,) that sum to 1."""
-    middle = weight @ mean
-    apart = mean - middle
-    within = np.einsum("i,ijk->jk", weight, covariance)
-    return middle, within + np.einsum("i,ij,ik->jk", weight, apart, apart)

@@ -90,7 +90,7 @@ def background(
     from mmdtwin.errors import UserError
     from mmdtwin.files import writable_dir
     from mmdtwin.synth.background.directory import check_directory
-    from mmdtwin.synth.background.generator import check_device, embedded_model
+    from mmdtwin.synth.background.generator import embedded_model
     from mmdtwin.synth.background.model import require_diffusion
     from mmdtwin.synth.background.training.run import (
         DECODER,
@@ -100,6 +100,7 @@ def background(
         train_background,
         write_model,
     )
+    from mmdtwin.training.accelerator import check_device
 
     require_diffusion()
     if decoder_steps and base is None:
@@ -188,24 +189,21 @@ def _record(
     pipeline: Any, settings: Settings, pairs: int, held_out: int, digest: str, data: Path | None
 ) -> dict[str, Any]:
     """Return what the model's card says beside the figures."""
-    import platform
-
     import diffusers
     import torch
     import transformers
 
     from mmdtwin.synth.background.model import parameters
     from mmdtwin.synth.background.pair_files import INDEX
+    from mmdtwin.training.accelerator import machine_name
 
     own = data is None or (data / INDEX).is_file()
-    cpu = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    on = torch.cuda.get_device_name() if settings.device.startswith("cuda") else cpu
     side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     return {
         "command": " ".join(["mmdtwin", *sys.argv[1:]]),
         "seed": settings.unet.seed,
         "batch": settings.unet.batch,
-        "machine": on,
+        "machine": machine_name(settings.device),
         "versions": f"torch {torch.__version__}, diffusers {diffusers.__version__}, "
         f"transformers {transformers.__version__}",
         "weights": parameters(pipeline),

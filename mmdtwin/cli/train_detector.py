@@ -66,13 +66,15 @@ def detector(
     """
     from mmdtwin.errors import UserError
     from mmdtwin.files import writable_dir
-    from mmdtwin.perception.learned.model import RECORD, Record, read_record
+    from mmdtwin.perception.learned.model import RECORD, Record, read_record, save_model
     from mmdtwin.perception.learned.network import require_torch
-    from mmdtwin.perception.training.run import SCHEDULE, Settings, train_detector, write_detector
+    from mmdtwin.perception.training.run import SCHEDULE, Settings, train_detector
     from mmdtwin.perception.training.samples import read_samples
+    from mmdtwin.training.accelerator import check_device, machine_name
     from mmdtwin.training.progress import progress_bar
 
     require_torch()
+    check_device(device)  # before images are made
     before = None if base is None else read_record(base)
     if out.exists() and not (out / RECORD).is_file() and any(out.iterdir()):
         raise UserError(f"--out {out}: holds something else; name another folder")
@@ -99,7 +101,7 @@ def detector(
         threshold=round(figures.pop("threshold"), 6),
         command=" ".join(["mmdtwin", *sys.argv[1:]]),
         data=_data(folder, len(sets[0])),
-        machine=_machine(device),
+        machine=machine_name(device),
         versions=_versions(),
         seed=seed,
         steps=progress.step,
@@ -107,7 +109,7 @@ def detector(
         seconds=round(progress.seconds + (before.seconds if before else 0.0), 1),
         figures={name: round(value, 5) for name, value in figures.items() if value == value},
     )
-    write_detector(network, out, record)
+    save_model(network, out, record)
     for name, value in record.figures.items():
         typer.echo(f"{name}: {value:.3f}")
     typer.echo(f"step {progress.step}, {progress.seconds / 60:.1f} min; wrote {out}")
@@ -133,21 +135,13 @@ def _images(
 def _data(folder: Path, count: int) -> str:
     import json
 
-    settings = folder / "dataset.json"
+    from mmdtwin.synth.dataset.write import SETTINGS
+
+    settings = folder / SETTINGS
     if not settings.is_file():
         return f"{count} images of a folder named by --data"
     known = json.loads(settings.read_text())
     return f"{count} images of `synth dataset`, seed {known['seed']}, {known['key']}"
-
-
-def _machine(device: str) -> str:
-    import platform
-
-    import torch
-
-    if device.startswith("cuda"):
-        return str(torch.cuda.get_device_name())
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 def _versions() -> str:

@@ -51,9 +51,8 @@ def segmenter(
     """
     from mmdtwin.files import writable_dir
     from mmdtwin.synth.background.evaluate.segmenter import SCHEDULE, SegmenterJob, new_segmenter
-    from mmdtwin.synth.background.generator import check_device
     from mmdtwin.synth.background.model import require_diffusion
-    from mmdtwin.training.accelerator import make_accelerator
+    from mmdtwin.training.accelerator import check_device, make_accelerator
     from mmdtwin.training.loop import train
 
     require_diffusion()

@@ -38,3 +38,27 @@ def make_accelerator(device: str, precision: Precision | None = None) -> Any:
         raise UserError(f"device '{device}': not on this machine; allowed: cpu")
     best: Precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     return Accelerator(mixed_precision=precision or best)
+
+
+def check_device(device: str) -> None:
+    """Raise a `UserError` if there is no such device."""
+    import torch
+
+    if device == "cpu":
+        return
+    kind, _, index = device.partition(":")
+    if kind != "cuda" or (index and not index.isdigit()):
+        raise UserError(f"device '{device}': unknown; allowed: cpu, cuda, cuda:N")
+    if int(index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device '{device}': not on this machine; allowed: cpu")
+
+
+def machine_name(device: str) -> str:
+    """Return what is trained on, for the record."""
+    import platform
+
+    import torch
+
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name())
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

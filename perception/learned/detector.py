@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,12 @@ from numpy.typing import NDArray
 
 from mmdtwin.frame import Frame
 from mmdtwin.perception.detector import Detection, Detector, Region
-from mmdtwin.perception.learned.finds import APART, Find, read_finds
+from mmdtwin.perception.learned.finds import Find, apart, read_finds
 from mmdtwin.perception.learned.model import Model, shipped_model
-from mmdtwin.perception.learned.seen import REACH, brightness, checked, seen
+from mmdtwin.perception.learned.seen import COARSEST, REACH, brightness, checked, even, seen
 
 TILE, OVERLAP = 1024, 128  # px; larger images are looked at in pieces
 GRAIN = 32  # px: sides of regions are multiples, so that few shapes are met
-COARSEST = 16  # px: parts begin at multiples, so that the network's grid lies as in the whole
 BORDER = 2 * REACH  # px around a region that is looked at too
 ODDS = float(np.log(512 * 512 / 16))  # log of the places of an image where a device may be
 
@@ -100,7 +100,7 @@ class LearnedDetector(Detector):
             rows.start - top : rows.stop - top,
             columns.start - left : columns.stop - left,
         ]
-        grid, mask = self.model(_even(inside))
+        grid, mask = self.model(even(inside))
         return [_moved(find, columns.start, rows.start) for find in read_finds(grid, mask, least)]
 
 
@@ -136,17 +136,7 @@ def _tiles(length: int) -> list[slice]:
     return [slice(int(s), min(int(s) + TILE + COARSEST, length)) for s in starts]
 
 
-def _even(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return an image (c, h, w) with its sides made multiples of 16, its rim repeated."""
-    height, width = image.shape[-2:]
-    more = (0, 0), (0, -height % 16), (0, -width % 16)
-    found = np.pad(image, more, mode="edge") if height % 16 or width % 16 else image
-    return np.ascontiguousarray(found)
-
-
 def _moved(find: Find, u: int, v: int) -> Find:
-    from dataclasses import replace
-
     r0, r1, c0, c1 = find.box
     return replace(
         find, centre=find.centre + np.array([u, v]), box=(r0 + v, r1 + v, c0 + u, c1 + u)
@@ -155,13 +145,7 @@ def _moved(find: Find, u: int, v: int) -> Find:
 
 def _unique(found: Sequence[Find], region: Region | None) -> list[Find]:
     """Return finds, best first, without those of overlapping tiles, and outside of a region."""
-    kept: list[Find] = []
-    for find in found:
-        if any(np.hypot(*(find.centre - other.centre)) < APART for other in kept):
-            continue
-        outside = (
-            region is not None and np.hypot(*(find.centre - np.asarray(region[0]))) > region[1]
-        )
-        if not outside:
-            kept.append(find)
-    return kept
+    if region is not None:
+        middle, radius = np.asarray(region[0], float), region[1]
+        found = [find for find in found if np.hypot(*(find.centre - middle)) <= radius]
+    return [found[i] for i in apart([find.centre for find in found])]

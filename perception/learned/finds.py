@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -79,9 +80,10 @@ def read_finds(
     offset = values[where["offset"]]
     u = (columns + 0.5 + offset[0]) * STRIDE - 0.5
     v = (rows + 0.5 + offset[1]) * STRIDE - 0.5
-    kept = _apart(np.stack([u, v], axis=1))[:most]
+    places = list(np.stack([u, v], axis=1))
+    kept = apart(places)[:most]
     found = []
-    centres = [np.array([u[k], v[k]]) for k in kept]
+    centres = [places[k] for k in kept]
     for centre, k in zip(centres, kept, strict=True):
         cosine, sine = values[where["axis"], k]
         length = AXIS_SCALE * float(np.hypot(cosine, sine))
@@ -106,8 +108,16 @@ def read_finds(
     return found
 
 
-def _apart(centres: Array) -> list[int]:
-    """Return which of places (n, 2), best first, are not beside a better one."""
+def bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+    """Return first row, end row, first column, end column of a mask (h, w), if it has pixels."""
+    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+    if len(rows) == 0:
+        return None
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def apart(centres: Sequence[Array]) -> list[int]:
+    """Return which of places (2,), best first, are not beside a better one."""
     kept: list[int] = []
     for i, centre in enumerate(centres):
         if all(np.hypot(*(centre - centres[j])) >= APART for j in kept):
@@ -139,9 +149,9 @@ def _mask_of(
     for other in others:
         if np.abs(other - centre).max() < 2 * reach:
             shown &= near <= (u + left - other[0]) ** 2 + (v + top - other[1]) ** 2
-    rows, columns = np.nonzero(shown.any(axis=1))[0], np.nonzero(shown.any(axis=0))[0]
-    if len(rows) == 0:
+    box = bounds(shown)
+    if box is None:
         at = round(float(centre[1])), round(float(centre[0]))
         return (at[0], at[0], at[1], at[1]), np.zeros((0, 0), bool)
-    r0, r1, c0, c1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    r0, r1, c0, c1 = box
     return (r0 + top, r1 + top, c0 + left, c1 + left), shown[r0:r1, c0:c1]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mmdtwin.errors import UserError
 
 CHANNELS = 2
+COARSEST = 16  # px between places of a network's coarsest layer
 WINDOW = 25  # px, of the means that are taken off, twice, and of noise
 REACH = WINDOW + 1  # px from which a place's values depend on others
 FLOOR = 1.0 / 2048  # of the brightest, added: below, detectors are read noise
@@ -61,6 +62,14 @@ def seen(image: NDArray, bright: float | None = None) -> NDArray[np.float32]:
 def _compress(x: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Write x where it is small, and its root where it is large."""
     np.divide(x, cv2.sqrt(np.abs(x) + np.float32(1.0)), out=out)
+
+
+def even(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return an image (c, h, w) with its sides made multiples of 16, its rim repeated."""
+    height, width = image.shape[-2:]
+    more = (0, 0), (0, -height % COARSEST), (0, -width % COARSEST)
+    found = np.pad(image, more, mode="edge") if any(after for _, after in more) else image
+    return np.ascontiguousarray(found)
 
 
 def checked(image: NDArray) -> NDArray:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mmdtwin.perception.learned.finds import Find, read_finds
-from mmdtwin.perception.learned.seen import seen
+from mmdtwin.perception.learned.finds import Find, bounds, read_finds
+from mmdtwin.perception.learned.seen import even, seen
 from mmdtwin.perception.training.loss import detection_loss
-from mmdtwin.perception.training.patches import (
-    Patch,
-    anywhere,
-    around,
-    cut_patch,
-)
+from mmdtwin.perception.training.patches import Patch, anywhere, around, cut_patch
 from mmdtwin.perception.training.samples import Sample
 
 if TYPE_CHECKING:
@@ -139,6 +135,7 @@ class DetectorJob:
 
     def _mine(self, rng: np.random.Generator) -> None:
         """Look at some images, and remember where there are false alarms."""
+        import torch
 
         self.network.eval()
         for number in rng.integers(len(self.samples), size=LOOKED_AT).tolist():
@@ -146,19 +143,9 @@ class DetectorJob:
             for find in self.find(sample):
                 if not _on_device(find, sample):
                     row = int(self._steps[1]) % MEMORY
-                    self._hard[row, 0], self._steps[1] = float(number), self._steps[1] + 1
-                    self._hard[row, 1], self._hard[row, 2] = (
-                        float(find.centre[0]),
-                        float(find.centre[1]),
-                    )
+                    self._hard[row] = torch.tensor([number, *find.centre.tolist()])
+                    self._steps[1] += 1
         self.network.train()
-
-
-def even(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return an image (c, h, w) with its sides made multiples of 16, its rim repeated."""
-    height, width = image.shape[-2:]
-    more = (0, 0), (0, -height % 16), (0, -width % 16)
-    return np.pad(image, more, mode="edge") if height % 16 or width % 16 else image
 
 
 def recall_at(
@@ -239,8 +226,6 @@ def _cells(
 
 def _shrunk(sample: Sample) -> Sample:
     """Return a whole image with sides of WHOLE_SIDE, as detectors of everyday objects are fed."""
-    from dataclasses import replace
-
     height, width = sample.image.shape
     scale = np.array([WHOLE_SIDE / width, WHOLE_SIDE / height])
     size = (WHOLE_SIDE, WHOLE_SIDE)
@@ -251,10 +236,7 @@ def _shrunk(sample: Sample) -> Sample:
         r0, r1, c0, c1 = device.box
         whole[r0:r1, c0:c1] = device.mask
         small = cv2.resize(whole * np.float32(1.0), size, interpolation=cv2.INTER_AREA) > 0.3
-        rows, columns = np.nonzero(small.any(axis=1))[0], np.nonzero(small.any(axis=0))[0]
-        box = (0, 0, 0, 0)
-        if len(rows):
-            box = (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+        box = bounds(small) or (0, 0, 0, 0)
         devices.append(
             replace(
                 device,

@@ -163,14 +163,12 @@ def _label(
     cells = wanted.shape[-1]
     y, x = np.indices((cells, cells), dtype=np.float32)
     away = (x - place[0]) ** 2 + (y - place[1]) ** 2
+    near = cv2.resize(doubt.astype(np.uint8), (cells, cells), interpolation=cv2.INTER_AREA) > 0
     if weight < 1.0:
-        shape = (cells, cells)
-        hidden = cv2.resize(doubt.astype(np.uint8), shape, interpolation=cv2.INTER_AREA) > 0
-        hidden |= away < 9.0
+        hidden = near | (away < 9.0)
         counts[hidden] = np.minimum(counts[hidden], weight)
     if not (place >= -0.5).all() or not (place < cells - 0.5).all():
         # Its centre is outside: what is seen of it is neither a device nor none.
-        near = cv2.resize(doubt.astype(np.uint8), (cells, cells), interpolation=cv2.INTER_AREA) > 0
         counts[near] = 0.0
         return
     if weight == 0.0:

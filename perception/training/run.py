@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmdtwin.perception.learned.model import Record, save_model
+from mmdtwin.perception.learned.model import load_weights
 from mmdtwin.perception.learned.network import build_network, require_torch
 from mmdtwin.perception.training.job import DetectorJob, Strategy
 from mmdtwin.perception.training.samples import Sample
@@ -71,15 +71,8 @@ def train_detector(
         torch.manual_seed(settings.schedule.seed)
         network = build_network()
     if settings.base is not None:
-        from mmdtwin.perception.learned.model import load_weights
-
         load_weights(network, settings.base)
     job = DetectorJob(network, samples, held_out, settings.strategy)
     folder = settings.run / settings.strategy
     progress = train(job, settings.schedule, folder, accelerator, settings.minutes)
     return network.cpu(), progress, job.measure()
-
-
-def write_detector(network: Any, out: Path, record: Record) -> None:
-    """Write a model's folder: weights as safetensors and ONNX, with card; whole or not at all."""
-    save_model(network, out, record)

@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 
 from mmdtwin.errors import UserError
 from mmdtwin.geometry import Array
+from mmdtwin.perception.learned.finds import bounds
 from mmdtwin.perception.learned.network import KINDS
 from mmdtwin.perception.learned.seen import brightness
 
@@ -123,12 +124,10 @@ def _device(label: dict[str, Any], shape: Sequence[int], names: dict[int, str]) 
     elif isinstance(runs["counts"], list):
         runs = coco_mask.frPyObjects(runs, *shape)
     whole = coco_mask.decode(runs).astype(bool)
-    rows, columns = np.nonzero(whole.any(axis=1))[0], np.nonzero(whole.any(axis=0))[0]
-    if len(rows) == 0:
+    box = bounds(whole)
+    if box is None:
         u, v, w, h = label["bbox"]
         box = (int(v), int(v + h), int(u), int(u + w))
-    else:
-        box = (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
     mask = whole[box[0] : box[1], box[2] : box[3]]
     middle = np.array([box[2] + box[3] - 1, box[0] + box[1] - 1]) / 2.0
     centre = np.array(label["centroid"], float) - 0.5 if "centroid" in label else middle

@@ -29,6 +29,7 @@ from mmdtwin.synth.background.sampling import (
     make_scheduler,
 )
 from mmdtwin.synth.background.vocabulary import unknown_words
+from mmdtwin.training.accelerator import check_device
 
 FIELD = 0.15  # m at the isocentre that a background shows, unless told otherwise
 SIZES = (64, 2048)  # px, smallest and largest side of a background
@@ -203,19 +204,6 @@ class BackgroundGenerator:
         for word, near in self.unknown_words(prompt).items():
             hint = f"; did you mean {', '.join(near)}?" if near else ""
             warnings.warn(f"prompt: unknown word '{word}'{hint}", UserWarning, stacklevel=3)
-
-
-def check_device(device: str) -> None:
-    """Raise a `UserError` if there is no such device."""
-    import torch
-
-    if device == "cpu":
-        return
-    kind, _, index = device.partition(":")
-    if kind != "cuda" or (index and not index.isdigit()):
-        raise UserError(f"device '{device}': unknown; allowed: cpu, cuda, cuda:N")
-    if int(index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device '{device}': not on this machine; allowed: cpu")
 
 
 def checked_masks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -102,10 +102,10 @@ def crops(count: int, seed: int) -> Iterator[tuple[NDArray[np.uint16], list[Inst
         name = list(logs)[number % len(logs)]
         rng = stream(seed, "radiograph-crop", number)
         log = _crop(rng, logs[name])
-        thickness_of = draw_imager(config, rng, "flat")
-        depth = tissue(thickness_of, np.exp(log), 0.0)
+        imager_config = draw_imager(config, rng, "flat")
+        depth = tissue(imager_config, np.exp(log), 0.0)
         background = Background({TISSUE: depth}, Pose(0.0, 0.0, name=name))
-        imager = Imager(thickness_of, rng, rng, background=background)
+        imager = Imager(imager_config, rng, rng, background=background)
         about = {"view": number, "background": "radiograph", "background_name": name,
                  "pixel_size": imager.projection.pixel_size, "bits": BITS}  # fmt: skip
         shape = imager.projection.shape

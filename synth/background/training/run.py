@@ -118,7 +118,8 @@ def train_background(settings: Settings, pairs: PairSet, held_out: PairSet) -> t
     pipeline = start(settings)
     outcome = Outcome(Progress(finished=True), Progress(), {})
     if settings.base is None or settings.decoder.steps:
-        outcome.vae, outcome.figures = _train_vae(settings, pipeline, pairs, held_out, accelerator)
+        first = _train_vae if settings.base is None else _train_decoder
+        outcome.vae, outcome.figures = first(settings, pipeline, pairs, held_out, accelerator)
         if not outcome.vae.finished:
             return pipeline, outcome
     if not settings.unet.steps:
@@ -165,17 +166,10 @@ def start(settings: Settings) -> Any:
 def _train_vae(
     settings: Settings, pipeline: Any, pairs: PairSet, held_out: PairSet, accelerator: Any
 ) -> tuple[Progress, dict[str, float]]:
-    from mmdtwin.synth.background.training.vae import DecoderJob, VaeJob, balance_latents
+    from mmdtwin.synth.background.training.vae import VaeJob, balance_latents
     from mmdtwin.synth.background.training.vae_start import start_from_patches
 
     vae = pipeline.vae
-    if settings.base is not None:
-        further = DecoderJob(vae, pairs, held_out)
-        progress = train(
-            further, settings.decoder, settings.run / "decoder", accelerator, settings.minutes
-        )
-        vae.requires_grad_(False)
-        return progress, further.validate()[0]
     folder = settings.run / "vae"
     if not list(folder.glob("checkpoint-*")):
         start_from_patches(vae, pairs)
@@ -183,6 +177,19 @@ def _train_vae(
     progress = train(job, settings.vae, folder, accelerator, settings.minutes)
     vae.requires_grad_(False)
     balance_latents(vae, pairs)
+    return progress, job.validate()[0]
+
+
+def _train_decoder(
+    settings: Settings, pipeline: Any, pairs: PairSet, held_out: PairSet, accelerator: Any
+) -> tuple[Progress, dict[str, float]]:
+    from mmdtwin.synth.background.training.vae import DecoderJob
+
+    vae = pipeline.vae.to(accelerator.device)  # its encoder, which is not trained, too
+    job = DecoderJob(vae, pairs, held_out)
+    folder = settings.run / job.name
+    progress = train(job, settings.decoder, folder, accelerator, settings.minutes)
+    vae.requires_grad_(False)
     return progress, job.validate()[0]
 
 
